@@ -1,0 +1,1 @@
+"""Immutable values: parsed once, never wrong, without input or output."""

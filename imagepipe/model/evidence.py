@@ -1,0 +1,190 @@
+"""Who may sign, what a statement says, the bundle that carries it, and the proof that only a verifier makes.
+
+>>> from imagepipe.model.reference import Pinned
+>>> image = Pinned.parse("vic.example/es-sandbox/hello@" + str(Digest.of(b"m")))
+>>> Statement.about(image, SIGNATURE_PREDICATE, {}).speaks_of(image.digest)
+True
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from imagepipe.errors import SettingsError, VerificationError
+from imagepipe.model import media
+from imagepipe.model.digest import Digest
+from imagepipe.model.reference import Pinned
+
+__all__ = [
+    "PROMOTION_PREDICATE",
+    "PROVENANCE_PREDICATE",
+    "SIGNATURE_PREDICATE",
+    "Artifact",
+    "Bundle",
+    "Identity",
+    "PublicKey",
+    "Signatory",
+    "Statement",
+    "TrustPolicy",
+    "VerifiedStatement",
+]
+
+# Source: cosign v3 pkg/types "CosignSignPredicateType"
+SIGNATURE_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
+# Source: SLSA v1.0 provenance
+PROVENANCE_PREDICATE: Final = "https://slsa.dev/provenance/v1"
+PROMOTION_PREDICATE: Final = "https://imagepipe.dev/promotion/v1"
+# cosign 2.5 writes v0.1; we write v1 only. Source: in-toto attestation spec v1; cosign v2.5.0 pkg/cosign/attestation
+_STATEMENT_TYPES: Final = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Identity:
+    """A keyless signer: the certificate's subject (e-mail or URI) and the OIDC issuer that vouched, both exact."""
+
+    identity: str
+    issuer: str
+
+    def __post_init__(self) -> None:
+        if not self.identity or not self.issuer:
+            raise SettingsError(
+                "an identity needs both `identity` and `issuer`",
+                hint="without an issuer anybody's provider could vouch",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.identity} (by {self.issuer})"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PublicKey:
+    """A signer known by a public key; `pem` is the SPKI PEM, `name` is for people."""
+
+    name: str
+    pem: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"key {self.name}"
+
+
+Signatory = Identity | PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """Whose signature counts, and what else must be attached; one signatory of the list is enough.
+
+    Attributes:
+        name: The policy's name in the configuration.
+        signed_by: Who may sign; an empty list refuses everything.
+        require_provenance: Whether SLSA provenance by one of them must be attached too.
+        max_severity: The worst finding allowed by Harbor's scan: none, low, medium, high, critical; None: no gate.
+    """
+
+    name: str
+    signed_by: tuple[Signatory, ...]
+    require_provenance: bool = False
+    max_severity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An in-toto statement. Law: `Statement.parse(s.payload) == s`; the payload is never re-serialised.
+
+    Source: in-toto attestation spec v1 "statement"
+    """
+
+    payload: bytes = field(repr=False)
+    subjects: tuple[tuple[str, Digest], ...]
+    predicate_type: str
+    predicate: Mapping[str, Any] = field(hash=False, repr=False)
+
+    @classmethod
+    def about(cls, image: Pinned, predicate_type: str, predicate: Mapping[str, Any]) -> "Statement":
+        """Returns a statement about one image; the subject's name is its repository."""
+        body = {
+            "_type": _STATEMENT_TYPES[0],
+            "subject": [{"name": str(image.repository), "digest": {"sha256": image.digest.hex}}],
+            "predicateType": predicate_type,
+            "predicate": predicate,
+        }
+        return cls.parse(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+    @classmethod
+    def parse(cls, payload: bytes) -> "Statement":
+        """Returns the statement that the payload of an envelope is.
+
+        Raises:
+            VerificationError: The payload is no in-toto statement.
+        """
+        try:
+            data = json.loads(payload)
+            if data["_type"] not in _STATEMENT_TYPES:
+                raise VerificationError(f"not an in-toto statement: {str(data['_type'])[:80]!r}")
+            subjects = tuple(
+                (str(subject.get("name") or ""), Digest.parse(f"sha256:{subject['digest']['sha256']}"))
+                for subject in data["subject"]
+                if "sha256" in subject["digest"]
+            )
+            return cls(payload, subjects, str(data["predicateType"]), dict(data.get("predicate") or {}))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise VerificationError(f"malformed in-toto statement: {error!r}") from error
+
+    def speaks_of(self, digest: Digest) -> bool:
+        """Tells whether this digest is among the subjects."""
+        return any(subject == digest for _, subject in self.subjects)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A Sigstore bundle as JSON bytes, unverified until a verifier has spoken."""
+
+    raw: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bundle's bytes."""
+        return Digest.of(self.raw)
+
+    def as_artifact(self, predicate_type: str, created: datetime) -> "Artifact":
+        """Returns the artifact that carries this bundle, in cosign's layout.
+
+        Source: cosign v3.1.2 pkg/oci/remote/write.go
+        """
+        return Artifact(
+            artifact_type=media.SIGSTORE_BUNDLE,
+            layer_media_type=media.SIGSTORE_BUNDLE,
+            content=self.raw,
+            annotations={
+                media.BUNDLE_CONTENT_ANNOTATION: "dsse-envelope",
+                media.BUNDLE_PREDICATE_ANNOTATION: predicate_type,
+                media.CREATED_ANNOTATION: created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Something attached to an image: one layer, a type and annotations. The annotations are hints, never proof."""
+
+    artifact_type: str
+    layer_media_type: str
+    content: bytes = field(repr=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedStatement:
+    """A statement that a verifier has proven; nothing else may make one.
+
+    Attributes:
+        statement: What was said.
+        signatory: Who of the trusted said it.
+        signed_at: When, by a log or timestamp authority; None for a bare key.
+    """
+
+    statement: Statement
+    signatory: Signatory
+    signed_at: datetime | None

@@ -1,0 +1,85 @@
+"""Container hosts: what the configuration says of a target, and what answers there.
+
+>>> TargetKind("vch").pulls_by_digest
+False
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from imagepipe.model.digest import Digest
+
+__all__ = ["VCH_MAX_HISTORY", "VCH_PLATFORM", "HostInfo", "PullReport", "Target", "TargetKind"]
+
+# Source: VIC 1.5.8 user docs ts_imagestore_error.md: every history entry becomes a disk in the chain.
+VCH_MAX_HISTORY: Final = 90
+# Source: VIC 1.5.8 lib/imagec: container VMs are linux/amd64.
+VCH_PLATFORM: Final = "linux/amd64"
+
+
+class TargetKind(StrEnum):
+    """What a target is: a Virtual Container Host or a Docker Engine."""
+
+    VCH = "vch"
+    DOCKER = "docker"
+
+    @property
+    def pulls_by_digest(self) -> bool:
+        """Whether `repository@digest` can be pulled. Source: VIC v1.5.8 lib/imagec/docker.go (schema 1 only)."""
+        return self is TargetKind.DOCKER
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A host that images are promoted to.
+
+    Attributes:
+        name: As operators call it.
+        kind: What it must turn out to be.
+        host: `tcp://host:port` or `unix:///path`.
+        cert_path: Folder with ca.pem, cert.pem and key.pem, or None without TLS.
+        policy: The name of the trust policy that guards it.
+    """
+
+    name: str
+    kind: TargetKind
+    host: str
+    cert_path: str | None = None
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """What a host says of itself.
+
+    Attributes:
+        kind: What answers, whatever the configuration says.
+        name: Its own name.
+        version: `1.5.8` of VIC, or the engine's version.
+        api_version: The Docker API version spoken.
+        ready: Whether it can take work (a VCH: backend engine RUNNING).
+        whitelist: Registries a VCH lets images come from; None: any.
+    """
+
+    kind: TargetKind
+    name: str
+    version: str
+    api_version: str
+    ready: bool
+    whitelist: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """What a host said about one pull, once its stream ended without an error.
+
+    Attributes:
+        digest: The `Digest:` line, or None when there was none.
+        status: The `Status:` line, or "".
+        layer_ids: Ids of the layers named, 12 hex digits each, in order of first mention.
+    """
+
+    digest: Digest | None
+    status: str
+    layer_ids: tuple[str, ...] = field(default=())

@@ -1,0 +1,179 @@
+"""A promotion: the plan with a digest of its own, what became of each target, and the record of it.
+
+>>> PromotionPlan.__name__
+'PromotionPlan'
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from imagepipe.model.digest import Digest
+from imagepipe.model.host import Target, TargetKind
+from imagepipe.model.reference import Pinned, Reference
+
+__all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "TargetPlan", "TargetResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """What a gate said, and on what ground: `reason` names the evidence or what is missing."""
+
+    gate: str
+    passed: bool
+    reason: str
+    hint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the verdict as a JSON object."""
+        return {"gate": self.gate, "passed": self.passed, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """What one target will be asked to do.
+
+    Attributes:
+        target: Where.
+        image: The platform manifest that the target must hold in the end.
+        carrier: The digest-derived tag that a VCH pulls by; None where the target pulls by digest.
+        previous: Digests of the same repository that the target holds now, in no order; None: not asked yet.
+    """
+
+    target: Target
+    image: Pinned
+    carrier: Reference | None
+    previous: tuple[Digest, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionPlan:
+    """Which image goes where, and why it may. Law: equal plans have equal digests.
+
+    Attributes:
+        requested: What the user typed.
+        image: What that resolved to, once.
+        targets: One entry per target, in the user's order.
+        gates: Every verdict, also of gates that passed.
+    """
+
+    requested: str
+    image: Pinned
+    targets: tuple[TargetPlan, ...]
+    gates: tuple[GateVerdict, ...]
+
+    @property
+    def refused(self) -> tuple[GateVerdict, ...]:
+        """The gates that said no."""
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+    @property
+    def digest(self) -> Digest:
+        """The plan's own digest, over what it would do; `requested` and reasons do not count."""
+        body = {
+            "image": str(self.image),
+            "targets": [
+                {
+                    "name": plan.target.name,
+                    "kind": plan.target.kind.value,
+                    "host": plan.target.host,
+                    "policy": plan.target.policy,
+                    "image": str(plan.image),
+                    "carrier": str(plan.carrier) if plan.carrier else None,
+                }
+                for plan in self.targets
+            ],
+            "gates": [{"gate": gate.gate, "passed": gate.passed} for gate in self.gates],
+        }
+        return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+
+class Arrival(StrEnum):
+    """What became of one target."""
+
+    PROMOTED = "promoted"
+    PRESENT = "present"
+    FAILED = "failed"
+
+    @property
+    def good(self) -> bool:
+        """Whether the target holds the image, proven."""
+        return self is not Arrival.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """One target's outcome.
+
+    Attributes:
+        target: The target's name.
+        kind: `vch` or `docker`.
+        arrival: What became of it.
+        digest: The manifest digest proven on it, or that was meant to be.
+        proof: Which checks held, by name, with what they saw.
+        error: The failure's message, or None.
+        error_kind: The failure's kind, or None.
+        exit_code: The failure's own exit code; 0 when good.
+        duration_s: Wall time spent on it.
+    """
+
+    target: str
+    kind: TargetKind
+    arrival: Arrival
+    digest: Digest
+    proof: Mapping[str, str] = field(default_factory=dict, hash=False)
+    error: str | None = None
+    error_kind: str | None = None
+    hint: str | None = None
+    exit_code: int = 0
+    duration_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the outcome as a JSON object; what does not apply is left out."""
+        data: dict[str, Any] = {
+            "target": self.target,
+            "kind": self.kind.value,
+            "outcome": self.arrival.value,
+            "digest": str(self.digest),
+            "proof": dict(self.proof),
+            "duration_s": round(self.duration_s, 3),
+        }
+        if self.error is not None:
+            data["error"] = {"kind": self.error_kind, "message": self.error}
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionRecord:
+    """The predicate of a promotion record: what was promoted where, on whose word, with what outcome.
+
+    Attributes:
+        image: The image promoted.
+        plan: The digest of the plan that was carried out.
+        reason: What the operator gave as reason, or "".
+        started_at: ISO 8601 in UTC with `Z`.
+        finished_at: The same.
+    """
+
+    image: Pinned
+    plan: Digest
+    reason: str
+    started_at: str
+    finished_at: str
+    gates: tuple[GateVerdict, ...]
+    targets: tuple[TargetResult, ...]
+
+    def to_predicate(self) -> dict[str, Any]:
+        """Returns the predicate of the in-toto statement."""
+        return {
+            "version": 1,
+            "image": str(self.image),
+            "plan": str(self.plan),
+            "reason": self.reason,
+            "startedOn": self.started_at,
+            "finishedOn": self.finished_at,
+            "gates": [gate.to_json() for gate in self.gates],
+            "targets": [target.to_json() for target in self.targets],
+        }
