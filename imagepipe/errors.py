@@ -16,7 +16,8 @@
     │   └── UnsupportedError                this Harbor, VCH or engine cannot do it
     ├── BuildError                      7
     ├── UnavailableError                8   the other side broke or is away, after retries
-    │   └── DeadlineError
+    │   ├── DeadlineError
+    │   └── StorageFullError                its disk is full: trying again does not help
     ├── DriftError                      9   drift, pending changes
     │   └── StalePlanError                  a plan that no longer matches the world
     ├── PartialError                    10  some targets done, some not
@@ -48,6 +49,7 @@ __all__ = [
     "RefusedError",
     "SettingsError",
     "StalePlanError",
+    "StorageFullError",
     "UnavailableError",
     "UnsupportedError",
     "UsageError",
@@ -179,6 +181,12 @@ class DeadlineError(UnavailableError):
     """The other side did not answer in time."""
 
     kind = "deadline"
+
+
+class StorageFullError(UnavailableError):
+    """The other side's disk is full; trying again does not help."""
+
+    kind = "storage_full"
 
 
 class DriftError(ImagepipeError):

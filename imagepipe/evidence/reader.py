@@ -1,0 +1,133 @@
+"""Reads what is attached to an image and proves it: one good statement is enough, a broken registry is an error.
+
+>>> from imagepipe.evidence.reader import EvidenceReader
+>>> EvidenceReader.__name__
+'EvidenceReader'
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from imagepipe.errors import RefusedError, UnsupportedError, VerificationError
+from imagepipe.model import media
+from imagepipe.model.evidence import Artifact, Bundle, Signatory, VerifiedStatement
+from imagepipe.model.manifest import Descriptor
+from imagepipe.model.reference import Pinned
+from imagepipe.ports import Referrers, Verifier
+
+__all__ = ["Attachment", "EvidenceReader", "Proof"]
+
+# A registry may be made to hold any number of referrers; past this many we refuse to look, never silently skip.
+MAX_REFERRERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One artifact attached to an image; `predicate_type` is a hint from its annotations until it is verified."""
+
+    descriptor: Descriptor
+    artifact: Artifact
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether its layer is a Sigstore bundle."""
+        return self.artifact.layer_media_type.startswith(media.SIGSTORE_BUNDLE_PREFIX)
+
+    @property
+    def predicate_hint(self) -> str | None:
+        """The predicate type that the annotations claim."""
+        return self.artifact.annotations.get(media.BUNDLE_PREDICATE_ANNOTATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proven statement and the attachment that carried it."""
+
+    verified: VerifiedStatement
+    attachment: Attachment
+
+
+class EvidenceReader:
+    """Finds and proves statements about an image.
+
+    Args:
+        referrers: Where attachments are listed and fetched.
+        verifier: What proves a bundle.
+    """
+
+    def __init__(self, *, referrers: Referrers, verifier: Verifier) -> None:
+        self._referrers = referrers
+        self._verifier = verifier
+
+    def attachments(self, image: Pinned) -> tuple[Attachment, ...]:
+        """Returns everything attached to the image that can be read; a malformed artifact is left out.
+
+        Raises:
+            RefusedError: The image has more than `MAX_REFERRERS` attachments.
+            UnavailableError: The registry is away: that is not the same as unsigned.
+        """
+        return tuple(self._readable(image))
+
+    def proofs(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> tuple[Proof, ...]:
+        """Returns every statement of that type about the image by one of the trusted; may be empty."""
+        proofs, _ = self._sift(image, predicate_type, trusted)
+        return proofs
+
+    def require(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> Proof:
+        """Returns the first proof.
+
+        Raises:
+            VerificationError: There is none; the message says what was found instead.
+        """
+        proofs, refusals = self._sift(image, predicate_type, trusted)
+        if proofs:
+            return proofs[0]
+        what = _NAMES.get(predicate_type, predicate_type)
+        if not refusals:
+            raise VerificationError(
+                f"{image} has no {what}", hint="sign it with `imagepipe sign` as an identity that the policy trusts"
+            )
+        raise VerificationError(
+            f"{image} has no {what} that the policy accepts: " + "; ".join(dict.fromkeys(refusals)),
+            hint="sign it as an identity that the policy trusts, or ask who owns the policy",
+        )
+
+    def _sift(
+        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]
+    ) -> tuple[tuple[Proof, ...], list[str]]:
+        proofs: list[Proof] = []
+        refusals: list[str] = []
+        for attachment in self._readable(image, refusals):
+            if not attachment.is_bundle:
+                continue
+            try:
+                bundle = Bundle(attachment.artifact.content)
+                verified = self._verifier.verify(bundle, image.digest, predicate_type, trusted)
+            except VerificationError as error:
+                # A bundle that says it is of another kind is not a failed candidate, only another document.
+                if attachment.predicate_hint in (None, predicate_type):
+                    refusals.append(error.message)
+                continue
+            proofs.append(Proof(verified, attachment))
+        return tuple(proofs), refusals
+
+    def _readable(self, image: Pinned, refusals: list[str] | None = None) -> Iterator[Attachment]:
+        descriptors = self._referrers.list(image)
+        if len(descriptors) > MAX_REFERRERS:
+            raise UnsupportedError(
+                f"{image} has {len(descriptors)} attachments, more than the {MAX_REFERRERS} that are read",
+                hint="delete the attachments that nobody needs",
+            )
+        for descriptor in descriptors:
+            try:
+                yield Attachment(descriptor, self._referrers.fetch(image, descriptor))
+            except RefusedError as error:
+                if refusals is not None:
+                    refusals.append(error.message)
+
+
+_NAMES = {
+    "https://sigstore.dev/cosign/sign/v1": "signature",
+    "https://slsa.dev/provenance/v1": "provenance",
+    "https://imagepipe.dev/promotion/v1": "promotion record",
+}

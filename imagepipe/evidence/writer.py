@@ -1,0 +1,90 @@
+"""Signs statements about an image and attaches them, once: what is already there by the same hand is kept.
+
+>>> from imagepipe.evidence.writer import EvidenceWriter
+>>> EvidenceWriter.__name__
+'EvidenceWriter'
+"""
+
+from collections.abc import Sequence
+
+from imagepipe.errors import VerificationError
+from imagepipe.evidence.reader import EvidenceReader, Proof
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import Signatory, Statement
+from imagepipe.model.manifest import Descriptor
+from imagepipe.model.reference import Pinned
+from imagepipe.model.result import EvidenceResult
+from imagepipe.ports import Clock, Referrers, Signer
+
+__all__ = ["EvidenceWriter"]
+
+
+class EvidenceWriter:
+    """Signs, attaches, and proves what the registry then returns.
+
+    Args:
+        signer: Who signs.
+        referrers: Where bundles are attached.
+        reader: What proves them again after they were attached.
+        clock: The time written into the attachment's annotations.
+    """
+
+    def __init__(self, *, signer: Signer, referrers: Referrers, reader: EvidenceReader, clock: Clock) -> None:
+        self._signer = signer
+        self._referrers = referrers
+        self._reader = reader
+        self._clock = clock
+
+    def ensure(self, image: Pinned, subject: Descriptor, statements: Sequence[Statement]) -> tuple[EvidenceResult, ...]:
+        """Makes sure that the image carries one statement of each type by our signatory.
+
+        Returns:
+            One result per statement, in order; each was read back from the registry and proven.
+        """
+        signatory = self._signer.signatory()
+        kept = {
+            statement.predicate_type: proofs[0].attachment.descriptor.digest
+            for statement in statements
+            if (proofs := self._reader.proofs(image, statement.predicate_type, (signatory,)))
+        }
+        missing = [statement for statement in statements if statement.predicate_type not in kept]
+        made = {
+            statement.predicate_type: self._proven(image, statement.predicate_type, signatory, descriptor.digest)
+            for statement, descriptor in zip(missing, self._attach(image, subject, missing), strict=True)
+        }
+        return tuple(
+            EvidenceResult(kind, (kept | made)[kind], signatory, created=kind in made)
+            for kind in (statement.predicate_type for statement in statements)
+        )
+
+    def existing(self, image: Pinned, predicate_type: str) -> tuple[Proof, ...]:
+        """Returns every proven statement of that type that our own signatory attached before."""
+        return self._reader.proofs(image, predicate_type, (self._signer.signatory(),))
+
+    def add(self, image: Pinned, subject: Descriptor, statement: Statement) -> EvidenceResult:
+        """Attaches one more statement, whatever is there already, and proves it.
+
+        Raises:
+            VerificationError: The registry does not return what was attached.
+        """
+        signatory, kind = self._signer.signatory(), statement.predicate_type
+        (descriptor,) = self._attach(image, subject, [statement])
+        return EvidenceResult(kind, self._proven(image, kind, signatory, descriptor.digest), signatory, created=True)
+
+    def _proven(self, image: Pinned, kind: str, signatory: Signatory, manifest: Digest) -> Digest:
+        proofs = self._reader.proofs(image, kind, (signatory,))
+        if all(proof.attachment.descriptor.digest != manifest for proof in proofs):
+            raise VerificationError(
+                f"{image}: the registry does not return the evidence {manifest} that was just attached",
+                hint="check that the registry keeps OCI artifacts and that nothing deletes untagged manifests",
+            )
+        return manifest
+
+    def _attach(self, image: Pinned, subject: Descriptor, statements: Sequence[Statement]) -> list[Descriptor]:
+        if not statements:
+            return []
+        bundles = self._signer.sign(statements)
+        return [
+            self._referrers.attach(image, subject, bundle.as_artifact(statement.predicate_type, self._clock.now()))
+            for statement, bundle in zip(statements, bundles, strict=True)
+        ]

@@ -1,0 +1,110 @@
+"""The gates: questions about an image that must all be answered with yes before a host is touched.
+
+Every gate is asked, also after one said no, so that an operator sees everything at once.
+
+>>> from imagepipe.promote.gates import evaluate
+>>> evaluate.__name__
+'evaluate'
+"""
+
+from collections.abc import Iterator, Sequence
+
+from imagepipe.errors import RefusedError, SettingsError
+from imagepipe.model import media
+from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, TrustPolicy
+from imagepipe.model.host import VCH_MAX_HISTORY, VCH_PLATFORM, Target, TargetKind
+from imagepipe.model.manifest import ImageConfig, Index, Manifest
+from imagepipe.model.promotion import GateVerdict
+from imagepipe.model.reference import Pinned
+from imagepipe.promote.ports import World
+
+__all__ = ["evaluate"]
+
+# gzip is what a VCH unpacks. Source: VIC v1.5.8 lib/imagec (docker 1.13 archive); zstd came to Docker later.
+_VCH_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
+def evaluate(
+    image: Pinned, manifest: Manifest | Index, platform: Manifest, targets: Sequence[Target], world: World
+) -> tuple[GateVerdict, ...]:
+    """Returns the verdict of every gate that the targets ask for, each policy once.
+
+    Raises:
+        SettingsError: A target has no policy, or names one that is not configured.
+        UnavailableError: The registry is away: that is not a verdict.
+    """
+    verdicts: list[GateVerdict] = []
+    for policy in _policies(targets, world):
+        verdicts.extend(_policy_gates(image, policy, world))
+    if any(target.kind is TargetKind.VCH for target in targets):
+        verdicts.extend(_vch_gates(image, manifest, platform, world))
+    return tuple(verdicts)
+
+
+def _policies(targets: Sequence[Target], world: World) -> list[TrustPolicy]:
+    found: dict[str, TrustPolicy] = {}
+    for target in targets:
+        if target.policy is None:
+            raise SettingsError(
+                f"target {target.name} has no policy, so nothing may be promoted to it",
+                hint=f'set policy = "…" in [targets.{target.name}] and say in [policies.…] whose signature counts',
+            )
+        if target.policy not in world.policies:
+            raise SettingsError(
+                f"target {target.name} names policy {target.policy!r}, which is not configured",
+                hint=f"add [policies.{target.policy}] with signed_by",
+            )
+        found[target.policy] = world.policies[target.policy]
+    return list(found.values())
+
+
+def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[GateVerdict]:
+    yield _evidence_gate(f"signature ({policy.name})", image, SIGNATURE_PREDICATE, policy, world)
+    if policy.require_provenance:
+        yield _evidence_gate(f"provenance ({policy.name})", image, PROVENANCE_PREDICATE, policy, world)
+
+
+def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy, world: World) -> GateVerdict:
+    try:
+        proof = world.reader.require(image, predicate, policy.signed_by)
+    except RefusedError as error:
+        return GateVerdict(gate, passed=False, reason=error.message, hint=error.hint)
+    return GateVerdict(gate, passed=True, reason=f"by {proof.verified.signatory}")
+
+
+def _vch_gates(image: Pinned, manifest: Manifest | Index, platform: Manifest, world: World) -> Iterator[GateVerdict]:
+    """Asks what a VCH would only answer with a cryptic error in its pull stream."""
+    yield _verdict(
+        "vch: media type",
+        platform.media_type == media.DOCKER_MANIFEST
+        and (isinstance(manifest, Manifest) or manifest.media_type == media.DOCKER_LIST),
+        f"{manifest.media_type}",
+        "a VCH pulls Docker schema 2 only: build with profile: vch",
+    )
+    odd = sorted({layer.media_type for layer in platform.layers} - {_VCH_LAYER_TYPE})
+    yield _verdict(
+        "vch: layers", not odd, ", ".join(odd) or "gzip", "a VCH unpacks gzip layers only: build with profile: vch"
+    )
+    config = ImageConfig.parse(world.source.blob(image.repository, platform.config))
+    yield _verdict(
+        "vch: platform",
+        str(config.platform) == VCH_PLATFORM,
+        str(config.platform),
+        f"a VCH runs {VCH_PLATFORM} only",
+    )
+    yield _verdict(
+        "vch: history",
+        config.history_entries <= VCH_MAX_HISTORY,
+        f"{config.history_entries} of at most {VCH_MAX_HISTORY} history entries",
+        "a VCH counts every Dockerfile step: join RUN, ENV and LABEL steps, or start from a base with fewer",
+    )
+    yield _verdict(
+        "vch: layer history",
+        config.history_entries > 0 and config.history_layers == len(platform.layers),
+        f"{config.history_layers} history entries for {len(platform.layers)} layers",
+        "the image's history does not match its layers: build it with docker build rather than importing it",
+    )
+
+
+def _verdict(gate: str, passed: bool, reason: str, hint: str) -> GateVerdict:
+    return GateVerdict(gate, passed=passed, reason=reason, hint=None if passed else hint)

@@ -1,0 +1,52 @@
+"""What promotion needs from the world, handed in as one bundle.
+
+>>> World.__name__
+'World'
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from imagepipe.events import EventSink
+from imagepipe.evidence.reader import EvidenceReader
+from imagepipe.evidence.writer import EvidenceWriter
+from imagepipe.model.evidence import TrustPolicy
+from imagepipe.model.host import Target
+from imagepipe.ports import Clock, ContainerHost, ImagePuller, ManifestSink, ManifestSource
+
+__all__ = ["HostPorts", "World"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostPorts:
+    """One target's two seams."""
+
+    host: ContainerHost
+    puller: ImagePuller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything that promotion talks to.
+
+    Attributes:
+        source: Where manifests are read.
+        sink: Where carrier tags are written.
+        reader: What proves signatures.
+        writer: What attaches the record.
+        policies: Trust policies by name.
+        connect: Opens a target, lazily, inside the thread that works on it.
+        clock: The time in records.
+        pause: Sleeps for a number of seconds, between attempts at a pull.
+        events: Where progress goes.
+    """
+
+    source: ManifestSource
+    sink: ManifestSink
+    reader: EvidenceReader
+    writer: EvidenceWriter
+    policies: Mapping[str, TrustPolicy]
+    connect: Callable[[Target], HostPorts]
+    clock: Clock
+    pause: Callable[[float], None]
+    events: EventSink

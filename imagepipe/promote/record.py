@@ -1,0 +1,122 @@
+"""Carries a whole plan out and writes the signed record of it, also when some targets failed.
+
+>>> from imagepipe.promote.record import Promotion
+>>> Promotion.__name__
+'Promotion'
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from imagepipe import fanout
+from imagepipe.errors import GateError, ImagepipeError, StalePlanError
+from imagepipe.events import step
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import PROMOTION_PREDICATE, Statement
+from imagepipe.model.promotion import Arrival, PromotionPlan, PromotionRecord, TargetPlan, TargetResult
+from imagepipe.model.reference import Reference
+from imagepipe.promote.execute import promote_to
+from imagepipe.promote.plan import find_subject
+from imagepipe.promote.ports import World
+
+__all__ = ["Promotion", "apply", "check_gates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What a plan came to.
+
+    Attributes:
+        plan: What was carried out.
+        targets: One result per target, in the plan's order.
+        record: The manifest digest of the signed record, or None when it could not be attached.
+        record_error: Why it could not.
+    """
+
+    plan: PromotionPlan
+    targets: tuple[TargetResult, ...]
+    record: Digest | None
+    record_error: ImagepipeError | None = None
+
+    @property
+    def failed(self) -> tuple[TargetResult, ...]:
+        """The targets that do not hold the image."""
+        return tuple(result for result in self.targets if not result.arrival.good)
+
+
+def check_gates(plan: PromotionPlan) -> None:
+    """Returns when every gate passed.
+
+    Raises:
+        GateError: At least one gate said no; the message holds each reason.
+    """
+    if plan.refused:
+        reasons = "; ".join(f"{gate.gate}: {gate.reason}" for gate in plan.refused)
+        raise GateError(f"promote {plan.image}: refused: {reasons}", hint=plan.refused[0].hint)
+
+
+def apply(plan: PromotionPlan, world: World, *, reason: str = "", jobs: int = 8) -> Promotion:
+    """Carries the plan out on all targets at once and attaches one signed record.
+
+    Raises:
+        GateError: A gate said no; no host was touched.
+        StalePlanError: The image behind the plan is gone or another.
+    """
+    check_gates(plan)
+    subject = find_subject(Reference(plan.image.repository, digest=plan.image.digest), world)
+    if any(target.image.digest != subject.platform.digest for target in plan.targets):
+        raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
+    started = world.clock.now()
+    hosts = _by_host(plan.targets)
+    outcomes = fanout.each(hosts, lambda group: [promote_to(one, subject.platform, world) for one in group], jobs=jobs)
+    results = {result.target: result for outcome in outcomes for result in outcome.unwrap()}
+    targets = tuple(results[one.target.name] for one in plan.targets)
+    record = PromotionRecord(
+        image=plan.image,
+        plan=plan.digest,
+        reason=reason,
+        started_at=_stamp(started),
+        finished_at=_stamp(world.clock.now()),
+        gates=plan.gates,
+        targets=targets,
+    )
+    try:
+        with step(world.events, "record", str(plan.image)) as note:
+            attached = _on_record(plan, targets, world)
+            if attached is None:
+                statement = Statement.about(plan.image, PROMOTION_PREDICATE, record.to_predicate())
+                attached = world.writer.add(plan.image, subject.manifest.descriptor, statement).manifest
+            note.detail = str(attached)
+    except ImagepipeError as error:
+        # The hosts hold the image already: the caller must hear both what was done and that it is not on record.
+        return Promotion(plan, targets, None, error.doing(f"attach the promotion record to {plan.image}"))
+    return Promotion(plan, targets, attached)
+
+
+def _on_record(plan: PromotionPlan, targets: tuple[TargetResult, ...], world: World) -> Digest | None:
+    """Returns the record that says already all there is to say, where nothing had to be done."""
+    if any(result.arrival is not Arrival.PRESENT for result in targets):
+        return None
+    for proof in world.writer.existing(plan.image, PROMOTION_PREDICATE):
+        said = proof.verified.statement.predicate
+        good = {
+            entry.get("target") for entry in said.get("targets", ()) if entry.get("outcome") in ("promoted", "present")
+        }
+        if said.get("plan") == str(plan.digest) and good >= {result.target for result in targets}:
+            return proof.attachment.descriptor.digest
+    return None
+
+
+def _by_host(targets: tuple[TargetPlan, ...]) -> list[list[TargetPlan]]:
+    """Groups targets that are one host, so that a VCH has one pull at a time: it stages layers in memory.
+
+    Source: VIC v1.5.8 lib/imagec (layers staged in the endpoint VM's /tmp), vmware/vic#8167.
+    """
+    groups: dict[str, list[TargetPlan]] = {}
+    for plan in targets:
+        groups.setdefault(plan.target.host, []).append(plan)
+    return list(groups.values())
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
