@@ -1,0 +1,45 @@
+"""One VCH: its settings, its engine below, its books and its faults."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from imagepipe.sandbox.vch.answers import PRODUCT
+from imagepipe.sandbox.vch.config import Config
+from imagepipe.sandbox.vch.engine import Engine
+from imagepipe.sandbox.vch.faults import Faults
+from imagepipe.sandbox.vch.tables import Tables
+
+BUILD = "22120-9489f63"
+"""Build number and commit, as they follow the version of a released VIC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facade:
+    """What the handlers share; `registry_transport` replaces the network towards registries."""
+
+    config: Config
+    engine: Engine
+    tables: Tables
+    faults: Faults
+    registry_transport: httpx.AsyncBaseTransport | None = None
+
+    @property
+    def server_version(self) -> str:
+        """VIC's long version, `v1.5.8-<build>-<commit>`."""
+        return f"v{self.config.vic_version}-{BUILD}"
+
+    @property
+    def portlayer_name(self) -> str:
+        """The driver name. Source: VIC v1.5.8 lib/apiservers/engine/backends/backends.go:118-122."""
+        return f"{PRODUCT} {self.server_version} Backend Engine"
+
+    def find_image(self, name: str) -> str:
+        """Returns the image (hex) that a name means on this VCH."""
+        return self.tables.find(name, fresh_names=bool(self.faults.value("fresh_names")))
+
+    async def container(self, name: str) -> dict[str, Any]:
+        """Returns the engine's inspection of a container."""
+        found: dict[str, Any] = await self.engine.get(f"/containers/{name}/json")
+        return found
