@@ -1,0 +1,1 @@
+"""One way to speak HTTP: clients, retries, failures and redaction; nothing else in the project retries."""

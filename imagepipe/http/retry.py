@@ -1,0 +1,165 @@
+"""Sends requests again that may be sent again: a transport round a transport, and a bounded wait for a state.
+
+Law: a POST or PATCH is sent once, and so is a body that cannot be read twice.
+
+>>> RetryTransport(httpx.MockTransport(lambda request: httpx.Response(200))).handle_request(
+...     httpx.Request("GET", "https://vic.example/v2/")
+... ).status_code
+200
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, TypeVar
+
+import httpx
+from tenacity import RetryCallState, RetryError, Retrying
+from tenacity.retry import retry_if_result
+from tenacity.stop import stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_exponential_jitter, wait_random_exponential
+
+from imagepipe.errors import UnavailableError
+from imagepipe.events import EventSink, Retried, silent
+from imagepipe.http.redact import redact
+
+__all__ = ["RetryTransport", "settle"]
+
+# Source: RFC 9110 section 9.2.2 "Idempotent Methods"
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# Source: RFC 9110 section 15.6; RFC 6585 section 4; Harbor's proxy answers 502 and 504 while a part restarts.
+_PASSING: Final = frozenset({429, 502, 503, 504})
+# Harbor answers 500 when two clients put the same manifest at once (goharbor/harbor#15048): the second try succeeds.
+_RACE: Final = 500
+_ATTEMPTS: Final = 4  # 0.5 + 1 + 2 s of waiting outlast a hiccup; a longer outage is the caller's to know
+_FIRST_DELAY_S: Final = 0.5
+_LONGEST_DELAY_S: Final = 30.0  # also the most that a Retry-After may ask for
+_LONGEST_TOTAL_S: Final = 120.0
+
+Result = TypeVar("Result")
+
+
+class RetryTransport(httpx.BaseTransport):
+    """Repeats idempotent requests after connection errors, 429, 502, 503, 504, and 500 for PUT under `/v2/`.
+
+    Waits exponentially with jitter, or as `Retry-After` says, at most 30 s; four attempts and two minutes at most.
+
+    Args:
+        inner: What sends one request once.
+        sink: Hears a `Retried` before every wait.
+        attempts: How often a request is sent at most.
+        sleep: Waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        inner: httpx.BaseTransport,
+        *,
+        sink: EventSink = silent,
+        attempts: int = _ATTEMPTS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._inner = inner
+        self._sink = sink
+        self._attempts = attempts
+        self._sleep = sleep
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Returns the first answer that stands, or the last one."""
+        if request.method not in _IDEMPOTENT or not isinstance(request.stream, httpx.ByteStream):
+            return self._inner.handle_request(request)
+        return Retrying(
+            sleep=self._sleep,
+            stop=stop_after_attempt(self._attempts) | stop_after_delay(_LONGEST_TOTAL_S),
+            retry=lambda state: _may_pass(request, state),
+            wait=_delay_s,
+            before_sleep=lambda state: self._before_sleep(request, state),
+            retry_error_callback=_last_answer,
+        )(self._inner.handle_request, request)
+
+    def close(self) -> None:
+        """Closes the transport inside."""
+        self._inner.close()
+
+    def _before_sleep(self, request: httpx.Request, state: RetryCallState) -> None:
+        response = _response(state)
+        if response is not None:
+            response.close()
+        delay_s = state.next_action.sleep if state.next_action else 0.0
+        what = redact(f"{request.method} {request.url.copy_with(query=None)}")
+        self._sink(Retried(what, state.attempt_number, float(delay_s), _reason(state)))
+
+
+def settle(
+    attempt: Callable[[], Result | None], what: str, *, attempts: int = 8, sleep: Callable[[float], None] = time.sleep
+) -> Result:
+    """Calls until something is returned, waiting at random between calls so that rivals fall out of step.
+
+    For states that others change at the same time; the call itself must be safe to repeat.
+
+    Raises:
+        UnavailableError: Nothing was returned in `attempts` calls.
+    """
+    repeated = Retrying(
+        sleep=sleep,
+        stop=stop_after_attempt(attempts),
+        retry=retry_if_result(lambda result: result is None),
+        wait=wait_random_exponential(multiplier=0.1, max=3.0),
+    )
+    try:
+        result = repeated(attempt)
+    except RetryError as error:
+        raise UnavailableError(f"{what}: not done after {attempts} attempts", hint="try again") from error
+    assert result is not None
+    return result
+
+
+def _may_pass(request: httpx.Request, state: RetryCallState) -> bool:
+    response = _response(state)
+    if response is not None:
+        racing = request.method == "PUT" and request.url.path.startswith("/v2/") and response.status_code == _RACE
+        return racing or response.status_code in _PASSING
+    error = state.outcome.exception() if state.outcome else None
+    # A certificate does not become valid by asking again.
+    return isinstance(error, httpx.TransportError) and "CERTIFICATE" not in str(error).upper()
+
+
+def _delay_s(state: RetryCallState) -> float:
+    response = _response(state)
+    asked_s = _retry_after_s(response) if response is not None else None
+    if asked_s is not None:
+        return min(asked_s, _LONGEST_DELAY_S)
+    return float(wait_exponential_jitter(initial=_FIRST_DELAY_S, max=_LONGEST_DELAY_S, jitter=_FIRST_DELAY_S)(state))
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Returns how many seconds `Retry-After` asks to wait, if it can be read. Source: RFC 9110 section 10.2.3."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _response(state: RetryCallState) -> httpx.Response | None:
+    if state.outcome is None or state.outcome.failed:
+        return None
+    result: httpx.Response = state.outcome.result()
+    return result
+
+
+def _reason(state: RetryCallState) -> str:
+    response = _response(state)
+    if response is not None:
+        return f"HTTP {response.status_code}"
+    error = state.outcome.exception() if state.outcome else None
+    return redact(str(error) or type(error).__name__)
+
+
+def _last_answer(state: RetryCallState) -> httpx.Response:
+    assert state.outcome is not None
+    response: httpx.Response = state.outcome.result()
+    return response

@@ -1,0 +1,1 @@
+"""The OCI distribution protocol over httpx: credentials, token flow, manifests, blobs, referrers."""
