@@ -1,6 +1,6 @@
 """A signer and a verifier in memory: the ports' behaviour without certificates, keys or a log.
 
-A bundle is sealed by an HMAC whose key follows from the signatory, so that a changed bundle or another signer is found out.
+A bundle is sealed by an HMAC whose key follows from the signatory: a changed bundle or another signer is found out.
 """
 
 import base64

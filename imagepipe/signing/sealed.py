@@ -1,0 +1,291 @@
+"""sigstore-python, sealed: the only module that imports it, its private parts included; import this module lazily.
+
+Its exceptions, several of them outside its own tree, end here and become ours; its objects never leave the room.
+Source for every private name used here: sigstore-python 4.5.1, pinned below 5.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, cast
+
+from cryptography.x509 import (
+    Certificate,
+    ExtensionNotFound,
+    ObjectIdentifier,
+    RFC822Name,
+    SubjectAlternativeName,
+    UniformResourceIdentifier,
+    UnrecognizedExtension,
+)
+from sigstore import dsse, oidc
+from sigstore._internal.fulcio.client import ExpiredCertificate, FulcioClientError
+from sigstore.errors import Error as SigstoreError
+from sigstore.errors import MetadataError
+from sigstore.errors import VerificationError as SigstoreVerificationError
+from sigstore.models import Bundle, ClientTrustConfig, TrustedRoot
+from sigstore.sign import SigningContext
+from sigstore.verify import Verifier, policy
+from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootModel
+
+from imagepipe.errors import (
+    DeadlineError,
+    IdentityError,
+    ImagepipeError,
+    SettingsError,
+    UnavailableError,
+    VerificationError,
+)
+from imagepipe.fanout import within
+from imagepipe.model.evidence import Identity
+from imagepipe.signing.claims import Envelope, Signed
+from imagepipe.signing.identity import IdentityToken
+from imagepipe.signing.trust import SigstoreTrust
+
+__all__ = ["KeylessProver", "detect_credential", "sign"]
+
+detect_credential = oidc.detect_credential
+
+_UPDATE_TIMEOUT_S: Final = 60.0  # a handful of small TUF files
+_QUOTE_CHARS: Final = 300
+# Source: Fulcio docs/oid-info.md "Issuer", raw bytes
+_ISSUER_OID: Final = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
+_TRUST_HINT: Final = "check that signing.trust_config is the file of the Sigstore that signs"
+
+
+def sign(trust: SigstoreTrust, token: IdentityToken, payloads: Sequence[bytes], timeout_s: float) -> tuple[bytes, ...]:
+    """Returns one bundle as JSON per payload, all signed with one certificate.
+
+    Raises:
+        IdentityError: The certificate authority does not accept the token, or it expired meanwhile.
+        UnavailableError: The certificate authority or the log is away or breaks.
+        SettingsError: The trust file cannot be used for signing, or the certificate does not lead back to it.
+    """
+    with _context(trust, timeout_s) as context:
+        try:
+            with context.signer(oidc.IdentityToken(token.raw)) as signer:
+                bundles = [signer.sign_dsse(dsse.Statement(payload)) for payload in payloads]
+        except Exception as error:
+            raise _translated(error, token) from error
+    return tuple(bundle.to_json().encode() for bundle in bundles)
+
+
+class KeylessProver:
+    """Proves keyless bundles against one root of trust, offline.
+
+    Args:
+        trust: The root of trust.
+
+    Raises:
+        SettingsError: The trust file does not hold what its type promises.
+        UnavailableError: The public Sigstore's keys cannot be refreshed.
+    """
+
+    def __init__(self, trust: SigstoreTrust) -> None:
+        self._trust = trust
+        root = _trusted_root(trust)
+        try:
+            self._verifier = Verifier(trusted_root=root)
+        except SigstoreError as error:
+            raise _malformed(trust, error) from error
+
+    def prove(self, raw: bytes, trusted: Sequence[Identity]) -> Signed:
+        """Returns what one of the trusted identities signed.
+
+        Raises:
+            VerificationError: The bundle is broken, incomplete, or signed by somebody else.
+        """
+        wanted = _OneOf(trusted)
+        _refuse_other_kinds(raw)
+        try:
+            bundle = Bundle.from_json(raw)
+            payload_type, payload = self._verifier.verify_dsse(bundle, wanted)
+            # Only times that a log or an authority has signed: `integratedTime` alone may be anybody's invention.
+            times = self._verifier._establish_time(bundle)  # noqa: SLF001 -- has no public door
+        except MetadataError as error:
+            raise _malformed(self._trust, error) from error
+        except Exception as error:
+            raise _refusal(error, wanted) from error
+        return Signed(Envelope(payload_type, payload), wanted.matched(), min(time.time for time in times))
+
+
+class _OneOf:
+    """sigstore's AnyOf over exact identities, which remembers which one it was, or who it was instead."""
+
+    def __init__(self, trusted: Sequence[Identity]) -> None:
+        self._trusted = trusted
+        self._matched: Identity | None = None
+        self.stranger: str | None = None
+
+    def verify(self, cert: Certificate) -> None:
+        """Accepts the certificate of one of the trusted; called once its chain is proven."""
+        for identity in self._trusted:
+            try:
+                policy.Identity(identity=identity.identity, issuer=identity.issuer).verify(cert)
+            except SigstoreVerificationError:
+                continue
+            self._matched = identity
+            return
+        self.stranger = _who(cert)
+        raise SigstoreVerificationError(f"signed by {self.stranger}")
+
+    def matched(self) -> Identity:
+        """Returns whom the certificate named; only after `verify`."""
+        assert self._matched is not None
+        return self._matched
+
+
+def _who(certificate: Certificate) -> str:
+    names: list[str] = []
+    issuer = "unknown"
+    try:
+        found = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        names += found.get_values_for_type(RFC822Name) + found.get_values_for_type(UniformResourceIdentifier)
+        extension = cast("UnrecognizedExtension", certificate.extensions.get_extension_for_oid(_ISSUER_OID).value)
+        issuer = extension.value.decode(errors="replace")
+    except ExtensionNotFound:
+        pass  # then the answer says so: `nobody` or `unknown`
+    return f"{', '.join(names) or 'nobody'} (issuer {issuer})"
+
+
+def _refuse_other_kinds(raw: bytes) -> None:
+    """Says in plain words what sigstore would say in the words of its models.
+
+    Raises:
+        VerificationError: The bundle is signed with a key, or no log has seen it.
+    """
+    try:
+        material = json.loads(raw)["verificationMaterial"]
+        keyed, logged = "publicKey" in material, bool(material.get("tlogEntries"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise VerificationError("the bundle cannot be read: it is no Sigstore bundle") from error
+    if keyed:
+        raise VerificationError("the bundle is signed with a key, where the policy trusts an identity")
+    if not logged:
+        raise VerificationError("the bundle has no entry of a transparency log, so that nobody knows when it was made")
+
+
+def _refusal(error: Exception, wanted: _OneOf) -> VerificationError:
+    if wanted.stranger:
+        return VerificationError(f"the bundle is signed by {wanted.stranger}, which the policy does not trust")
+    if "DSSE: invalid signature" in str(error):
+        return VerificationError("the bundle was changed: its signature does not fit its content")
+    if "certificate chain" in str(error):
+        return VerificationError(
+            "the bundle's certificate comes from an authority that is not trusted, or was not valid when it was used",
+            hint=_TRUST_HINT,
+        )
+    return VerificationError(f"the bundle does not verify: {_quote(error)}", hint=_TRUST_HINT)
+
+
+@contextmanager
+def _context(trust: SigstoreTrust, timeout_s: float) -> Iterator[SigningContext]:
+    """Yields a context whose requests have a deadline; sigstore gives none to those of Fulcio and Rekor."""
+    config = _client_config(trust)
+    try:
+        context = SigningContext.from_trust_config(config)
+    except (SigstoreError, ValueError) as error:
+        raise _malformed(trust, error) from error
+    # The log's session is one per thread: it must be touched in the thread that signs.
+    # Both are requests sessions, a package that belongs to another room.
+    fulcio: Any = context._fulcio  # noqa: SLF001 -- has no public door
+    rekor: Any = context._rekor  # noqa: SLF001 -- as above
+    sessions = (fulcio.session, rekor._session)  # noqa: SLF001 -- as above
+    try:
+        for session in sessions:
+            session.request = partial(session.request, timeout=timeout_s)
+        yield context
+    finally:
+        for session in sessions:
+            session.close()
+        for authority in context._tsa_clients:  # noqa: SLF001 -- they leave their sockets open
+            authority._session.close()  # noqa: SLF001 -- as above
+
+
+def _client_config(trust: SigstoreTrust) -> ClientTrustConfig:
+    document = trust.for_signing()
+    if document is None:
+        return _public(trust)
+    try:
+        return ClientTrustConfig.from_json(json.dumps(document))
+    except (SigstoreError, ValueError) as error:
+        raise _malformed(trust, error) from error
+
+
+def _trusted_root(trust: SigstoreTrust) -> TrustedRoot:
+    if trust.document is None:
+        return _public(trust).trusted_root
+    try:
+        return TrustedRoot(TrustedRootModel.from_json(json.dumps(trust.document["trustedRoot"])))
+    except (SigstoreError, ValueError) as error:
+        raise _malformed(trust, error) from error
+
+
+def _public(trust: SigstoreTrust) -> ClientTrustConfig:
+    what = "fetching the public Sigstore's keys"
+    try:
+        return within(_UPDATE_TIMEOUT_S, what, lambda: ClientTrustConfig.production(offline=trust.offline))
+    except ImagepipeError:
+        raise
+    except Exception as error:
+        raise UnavailableError(
+            f"{what}: {_quote(error)}",
+            hint="allow access to tuf-repo-cdn.sigstore.dev, or set signing.trust_config to a file",
+        ) from error
+
+
+def _malformed(trust: SigstoreTrust, error: Exception) -> SettingsError:
+    return SettingsError(f"{trust.name}: the Sigstore trust file cannot be used: {_quote(error)}", hint=_TRUST_HINT)
+
+
+def _translated(error: Exception, token: IdentityToken) -> ImagepipeError:
+    who = token.signatory.identity
+    if isinstance(error, FulcioClientError):
+        return _from_fulcio(error, who)
+    if isinstance(error, oidc.IdentityError | oidc.ExpiredIdentity | ExpiredCertificate):
+        return IdentityError(
+            f"the identity of {who} is not valid now: {_quote(error)}",
+            hint="fetch a fresh identity token and sign again",
+        )
+    if isinstance(error, SigstoreVerificationError | MetadataError):
+        return SettingsError(
+            f"the new certificate does not lead back to what is trusted: {_quote(error)}", hint=_TRUST_HINT
+        )
+    url = str(getattr(getattr(error, "request", None), "url", None) or "Sigstore")
+    # requests' exceptions are OSErrors; its timeouts share only their name.
+    if isinstance(error, OSError) and "Timeout" in type(error).__name__:
+        return DeadlineError(f"signing as {who}: {url} did not answer in time", hint="check that it is reachable")
+    return UnavailableError(
+        f"signing as {who}: {url}: {_quote(error)}", hint="check that Sigstore is up and sign again"
+    )
+
+
+def _from_fulcio(error: FulcioClientError, who: str) -> ImagepipeError:
+    """Reads the answer itself, because the client loses the message of every 4xx and 5xx."""
+    response = getattr(error.__cause__, "response", None)
+    if response is None:
+        return UnavailableError(f"the certificate authority answered nonsense: {_quote(error)}")
+    said = f"{response.status_code} {_fulcio_message(response.text)}"
+    # Source: RFC 9110 section 15.5; both say "later", not "no"
+    if response.status_code >= 500 or response.status_code in (408, 429):
+        return UnavailableError(
+            f"the certificate authority {response.url} failed: {said}", hint="check that Sigstore is up and sign again"
+        )
+    return IdentityError(
+        f"the certificate authority {response.url} does not accept the identity of {who}: {said}",
+        hint="check that it knows the token's issuer, and that the token is fresh and for audience sigstore",
+    )
+
+
+def _fulcio_message(body: str) -> str:
+    """Returns the message of an error. Source: Fulcio v1.8.8 pkg/server/error.go, google.rpc.Status as JSON."""
+    try:
+        document: Mapping[str, Any] = json.loads(body)
+        return str(document["message"])[:_QUOTE_CHARS]
+    except (ValueError, KeyError, TypeError):
+        return body[:_QUOTE_CHARS]
+
+
+def _quote(error: Exception) -> str:
+    return " ".join(str(error).split())[:_QUOTE_CHARS] or type(error).__name__

@@ -1,0 +1,83 @@
+"""Proves bundles, along the path that the policy asks for and never along the one that the bundle offers.
+
+>>> SigstoreVerifier.__name__
+'SigstoreVerifier'
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from imagepipe.errors import VerificationError
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import Bundle, Identity, PublicKey, Signatory, VerifiedStatement
+from imagepipe.signing.claims import Signed, proven_statement
+from imagepipe.signing.trust import SigstoreTrust
+
+if TYPE_CHECKING:
+    from imagepipe.signing.sealed import KeylessProver
+
+__all__ = ["SigstoreVerifier"]
+
+
+class SigstoreVerifier:
+    """Proves bundles by identities (through Sigstore) and by public keys; nothing is asked over the network.
+
+    Only the public Sigstore's keys are refreshed, once, before the first keyless bundle.
+
+    Args:
+        trust: What a keyless signature must lead back to.
+    """
+
+    def __init__(self, *, trust: SigstoreTrust) -> None:
+        self._trust = trust
+
+    def verify(
+        self, bundle: Bundle, digest: Digest, predicate_type: str, trusted: Sequence[Signatory]
+    ) -> VerifiedStatement:
+        """Returns the statement, proven to be about `digest`, of that type, and signed by one of `trusted`.
+
+        Raises:
+            VerificationError: Anything else; an empty `trusted` always.
+            SettingsError: The trust file or a trusted key cannot be used.
+            UnavailableError: The public Sigstore's keys cannot be refreshed.
+        """
+        signed = self._signed(bundle, trusted)
+        statement = proven_statement(signed.envelope, digest, predicate_type)
+        return VerifiedStatement(statement, signed.signatory, signed.signed_at)
+
+    def _signed(self, bundle: Bundle, trusted: Sequence[Signatory]) -> Signed:
+        identities = [signatory for signatory in trusted if isinstance(signatory, Identity)]
+        keys = [signatory for signatory in trusted if isinstance(signatory, PublicKey)]
+        ways: list[Callable[[], Signed]] = []
+        if identities:
+            ways.append(lambda: self._keyless.prove(bundle.raw, identities))
+        if keys:
+            ways.append(lambda: _with_keys(bundle.raw, keys))
+        refusals: list[VerificationError] = []
+        for way in ways:
+            try:
+                return way()
+            except VerificationError as error:
+                refusals.append(error)
+        raise _summary(refusals)
+
+    @cached_property
+    def _keyless(self) -> "KeylessProver":
+        from imagepipe.signing.sealed import KeylessProver  # noqa: PLC0415 -- sigstore takes 0.4 s to import
+
+        return KeylessProver(self._trust)
+
+
+def _with_keys(raw: bytes, keys: Sequence[PublicKey]) -> Signed:
+    from imagepipe.signing.key import prove_with_keys  # noqa: PLC0415 -- cryptography is not needed until here
+
+    return prove_with_keys(raw, keys)
+
+
+def _summary(refusals: Sequence[VerificationError]) -> VerificationError:
+    if not refusals:
+        return VerificationError("the policy trusts nobody", hint="name who may sign in the policy's `signed_by`")
+    if len(refusals) == 1:
+        return refusals[0]
+    return VerificationError("; ".join(refusal.message for refusal in refusals), hint=refusals[0].hint)
