@@ -1,0 +1,236 @@
+"""Reads and names images in registries; every body is proven against its digest.
+
+>>> answer = httpx.Response(404, json={"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
+>>> registry = RegistryClient(Connections(transport_for=lambda registry: httpx.MockTransport(lambda request: answer)))
+>>> registry.resolve(Reference.parse("vic.example/p/r:1"))
+Traceback (most recent call last):
+    ...
+imagepipe.errors.NotFoundError: resolve vic.example/p/r:1: MANIFEST_UNKNOWN: manifest unknown (HTTP 404)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+
+from imagepipe.errors import (
+    DigestMismatchError,
+    ImagepipeError,
+    InputError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from imagepipe.http.failure import asking, complaints, refusal
+from imagepipe.model import media
+from imagepipe.model.digest import Digest
+from imagepipe.model.manifest import Descriptor, Index, Manifest, parse_manifest
+from imagepipe.model.reference import Pinned, Reference, Repository
+from imagepipe.registry.connection import Ask, Connections
+
+__all__ = ["RegistryClient", "foreign"]
+
+# Source: distribution v2.8.2 registry/handlers/manifests.go maxManifestBodySize
+_MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
+_BLOB_LIMIT_BYTES: Final = 8 * 1024 * 1024
+_DIGEST_HEADER: Final = "docker-content-digest"
+_ACCEPT: Final = {"Accept": media.ACCEPT_MANIFESTS}
+
+
+class RegistryClient:
+    """Keeps the ports `ManifestSource` and `ManifestSink` for any number of registries; may be shared by threads.
+
+    Args:
+        connections: How the registries are reached.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """Returns what the reference points at now; by digest if it has one, else by tag, `latest` if it has none."""
+        what = f"resolve {reference}"
+        at = str(reference.digest) if reference.digest else reference.tag or "latest"
+        answer = self.connections.ask(
+            Ask("HEAD", reference.repository, f"manifests/{at}", accept=_ANY, headers=_ACCEPT), what
+        )
+        _unless_away(answer, what)
+        found = _descriptor(answer) if answer.status_code == 200 else None
+        if found is None:
+            # A HEAD's refusal has no words, and some registries tell no digest: GET says more.
+            found = self.read(reference.repository, at, what).descriptor
+        if reference.digest is not None and found.digest != reference.digest:
+            raise DigestMismatchError(f"{what}: the registry answers for {found.digest}")
+        return found
+
+    def manifest(self, image: Pinned) -> Manifest | Index:
+        """Returns the manifest or index with exactly this digest."""
+        return self.read(image.repository, str(image.digest), f"read {image}", expected=image.digest)
+
+    def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
+        """Returns a small blob, proven; at most 8 MiB."""
+        what = f"read blob {descriptor.digest} of {repository}"
+        if descriptor.size_bytes > _BLOB_LIMIT_BYTES:
+            raise RefusedError(f"{what}: its {descriptor.size_bytes} bytes are more than {_BLOB_LIMIT_BYTES}")
+        content = self.connections.ask(Ask("GET", repository, f"blobs/{descriptor.digest}"), what).content
+        if len(content) > _BLOB_LIMIT_BYTES:
+            raise RefusedError(f"{what}: its {len(content)} bytes are more than {_BLOB_LIMIT_BYTES}")
+        descriptor.digest.check(content, what)
+        if len(content) != descriptor.size_bytes:
+            raise DigestMismatchError(f"{what}: {len(content)} bytes, its descriptor says {descriptor.size_bytes}")
+        return content
+
+    def tag(self, repository: Repository, manifest: Manifest | Index, tag: str) -> None:
+        """Makes the tag point at a manifest that the repository already holds; nothing happens when it does.
+
+        Harbor refuses to put an immutable tag even where it would not move, so the tag is looked at first and last.
+        Source: Harbor v2.15.2 src/server/middleware/immutable/pushmf.go
+        """
+        name = repository.tagged(tag)
+        if self._points_at(name) == manifest.digest:
+            return
+        try:
+            self.put_manifest(repository, manifest.raw, manifest.media_type, tag)
+        except RefusedError:
+            if self._points_at(name) == manifest.digest:
+                return
+            raise
+
+    def read(self, repository: Repository, at: str, what: str, *, expected: Digest | None = None) -> Manifest | Index:
+        """Returns the manifest or index at a tag or digest, proven against `expected` and the registry's own digest."""
+        answer = self.connections.ask(Ask("GET", repository, f"manifests/{at}", headers=_ACCEPT), what)
+        if len(answer.content) > _MANIFEST_LIMIT_BYTES:
+            raise RefusedError(f"{what}: the manifest is larger than {_MANIFEST_LIMIT_BYTES} bytes")
+        with foreign(what):
+            found = parse_manifest(answer.content, _media_type(answer), expected=expected)
+        stated = answer.headers.get(_DIGEST_HEADER)
+        if stated and stated != str(found.digest):
+            raise DigestMismatchError(f"{what}: the bytes have digest {found.digest}, the registry says {stated[:80]}")
+        return found
+
+    def put_blob(self, repository: Repository, content: bytes, media_type: str) -> Descriptor:
+        """Stores a small blob in one piece unless the repository holds it, and returns its descriptor.
+
+        Source: OCI distribution-spec v1.1 "POST then PUT"
+        """
+        made = Descriptor(media_type, Digest.of(content), len(content))
+        what = f"store blob {made.digest} in {repository}"
+        if self._has_blob(repository, made.digest, what):
+            return made
+        started = self.connections.ask(Ask("POST", repository, "blobs/uploads/", accept=(202,)), what)
+        try:
+            self.connections.ask(
+                Ask(
+                    "PUT",
+                    repository,
+                    _upload_url(started, made.digest, what),
+                    accept=(201, 204),
+                    headers={"Content-Type": "application/octet-stream"},
+                    content=content,
+                ),
+                what,
+            )
+        except NotFoundError:
+            # A repeated PUT finds its upload gone when only the first answer was lost.
+            if not self._has_blob(repository, made.digest, what):
+                raise
+        return made
+
+    def put_manifest(self, repository: Repository, raw: bytes, media_type: str, at: str) -> httpx.Headers:
+        """Stores a manifest at a tag or digest and returns the answer's headers.
+
+        Raises:
+            UnsupportedError: The registry takes no manifests of this type.
+            DigestMismatchError: The registry stored something else.
+        """
+        what = f"store manifest {repository}{'@' if ':' in at else ':'}{at}"
+        answer = self.connections.ask(
+            Ask("PUT", repository, f"manifests/{at}", accept=_ANY, headers={"Content-Type": media_type}, content=raw),
+            what,
+        )
+        if answer.status_code not in (200, 201):
+            raise _put_refusal(answer, what, media_type)
+        stated = answer.headers.get(_DIGEST_HEADER)
+        if stated and stated != str(Digest.of(raw)):
+            raise DigestMismatchError(f"{what}: sent {Digest.of(raw)}, the registry stored {stated[:80]}")
+        return answer.headers
+
+    def _points_at(self, name: Reference) -> Digest | None:
+        """Returns what a tag points at, or None where that is nothing or cannot be seen."""
+        answer = self.connections.ask(
+            Ask("HEAD", name.repository, f"manifests/{name.tag}", accept=_ANY, headers=_ACCEPT), f"look up {name}"
+        )
+        if answer.status_code == 200:
+            found = _descriptor(answer)
+            return found.digest if found else self.resolve(name).digest
+        _unless_away(answer, f"look up {name}")
+        return None
+
+    def _has_blob(self, repository: Repository, digest: Digest, what: str) -> bool:
+        answer = self.connections.ask(Ask("HEAD", repository, f"blobs/{digest}", accept=(200, 404)), what)
+        return answer.status_code == 200
+
+
+# Statuses that the caller judges itself.
+_ANY: Final = tuple(range(200, 600))
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Says what we were doing when a manifest is malformed, which is never the fault of a file of ours.
+
+    Raises:
+        RefusedError: What the registry sent names a digest of another kind.
+    """
+    try:
+        with asking(what):
+            yield
+    except InputError as error:
+        raise RefusedError(error.message) from error
+
+
+def _unless_away(answer: httpx.Response, what: str) -> None:
+    """Raises where asking in another way would say no more: no access, or the registry is in trouble."""
+    if answer.status_code in (401, 403, 429) or answer.status_code >= 500:
+        raise refusal(answer, what)
+
+
+def _descriptor(answer: httpx.Response) -> Descriptor | None:
+    """Returns what the headers tell of a manifest, or None where they do not tell it all."""
+    size = answer.headers.get("content-length", "")
+    try:
+        digest = Digest.parse(answer.headers.get(_DIGEST_HEADER, ""))
+    except InputError:
+        return None
+    media_type = _media_type(answer)
+    known = media_type in media.MANIFEST_TYPES + media.INDEX_TYPES
+    return Descriptor(media_type, digest, int(size)) if known and size.isdecimal() else None
+
+
+def _media_type(answer: httpx.Response) -> str:
+    return str(answer.headers.get("content-type", "")).partition(";")[0].strip()
+
+
+def _upload_url(started: httpx.Response, digest: Digest, what: str) -> str:
+    location = started.headers.get("location", "")
+    try:
+        url = started.request.url.join(location)
+    except httpx.InvalidURL as error:
+        raise UnavailableError(f"{what}: the registry names no place to upload to: {location[:200]!r}") from error
+    if (url.scheme, url.netloc) != (started.request.url.scheme, started.request.url.netloc):
+        raise RefusedError(
+            f"{what}: the registry sends the upload elsewhere, to {url.scheme}://{url.host}",
+            hint="make the registry know its own address (Harbor: external_url; distribution: http.host)",
+        )
+    return str(url.copy_merge_params({"digest": str(digest)}))
+
+
+def _put_refusal(answer: httpx.Response, what: str, media_type: str) -> ImagepipeError:
+    error = refusal(answer, what)
+    oci = media_type in (media.OCI_MANIFEST, media.OCI_INDEX)
+    if oci and any(complaint.code == "MANIFEST_INVALID" for complaint in complaints(answer)):
+        # Source: distribution v2.6.2, the registry of VIC's Harbor 1.7.8, knows Docker's manifests only
+        return UnsupportedError(error.message, hint=f"this registry takes no {media_type}; use a newer Harbor")
+    return error
