@@ -6,7 +6,7 @@ outside of the engine's own namespace, and the machine's iptables, bridges and `
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import httpx
 
 from imagepipe.errors import UnavailableError
 from imagepipe.sandbox import namespaces
-from imagepipe.sandbox.layout import PUBLIC_NETWORK, Layout
-from imagepipe.sandbox.processes import Starter, alive
+from imagepipe.sandbox.layout import PUBLIC_NETWORK, Addresses, Layout
+from imagepipe.sandbox.probing import failure
+from imagepipe.sandbox.processes import alive
 from imagepipe.sandbox.state import ProcessRecord, write_private
 
-__all__ = ["ETC_DOCKER", "EngineApi", "EngineSpec", "add_public_network", "prepare", "start", "wait_ready"]
+__all__ = ["ETC_DOCKER", "EngineApi", "EngineSpec", "add_public_network", "prepare", "wait_ready"]
 
 ETC_DOCKER = Path("/etc/docker")  # the engine looks nowhere else for certs.d (Source: moby registry/registry_unix.go)
 _MOUNTS = 'mount --bind "$1" /etc/docker && { [ "$2" = keep ] || mount -t tmpfs -o mode=755 tmpfs /run; } && shift 2'
@@ -125,12 +126,6 @@ def _daemon_settings(layout: Layout, spec: EngineSpec) -> dict[str, Any]:
     return settings
 
 
-def start(starter: Starter, layout: Layout, name: str, argv: Sequence[str]) -> ProcessRecord:
-    """Starts an engine; it is ready when `wait_ready` returns."""
-    process = name if name == "build" or name.startswith("engine") else f"{name}-engine"
-    return starter.start(process, argv, layout.log(process))
-
-
 def wait_ready(layout: Layout, record: ProcessRecord, name: str, *, timeout_s: float) -> None:
     """Waits until an engine answers.
 
@@ -142,28 +137,24 @@ def wait_ready(layout: Layout, record: ProcessRecord, name: str, *, timeout_s: f
     with EngineApi(socket) as api:
         while not (socket.exists() and api.answers()):
             if not alive(record) or time.monotonic() > deadline:
-                last = "\n".join(Path(record.log).read_text(errors="replace").splitlines()[-5:])
-                raise UnavailableError(f"engine {name} does not answer: {last}", hint=f"read {record.log}")
+                raise failure(record, f"{socket} does not answer")
             time.sleep(0.05)
 
 
-def add_public_network(layout: Layout, name: str, *, network: str, public_range: str, gateway: str) -> None:
+def add_public_network(layout: Layout, name: str, addresses: Addresses) -> None:
     """Gives an engine the network `public`, whose containers have addresses of the sandbox's own network.
 
-    The driver is macvlan on the namespace's own link, so no route and no NAT lies between them and the machine.
+    The driver is macvlan on the namespace's own link, so neither a route nor NAT lies between them and the machine.
 
-    Args:
-        layout: The sandbox's.
-        name: The engine's.
-        network: The whole network, as CIDR.
-        public_range: The addresses that this engine may give, as CIDR.
-        gateway: The machine's address on that network.
+    Raises:
+        UnavailableError: The engine refused.
     """
+    pool = {"Subnet": addresses.network, "IPRange": addresses.public_range[name], "Gateway": addresses.host}
     body = {
         "Name": PUBLIC_NETWORK,
         "CheckDuplicate": True,
         "Driver": "macvlan",
-        "IPAM": {"Config": [{"Subnet": network, "IPRange": public_range, "Gateway": gateway}]},
+        "IPAM": {"Config": [pool]},
         "Options": {"parent": "eth0"},
     }
     with EngineApi(layout.engine_socket(name)) as api:

@@ -16,7 +16,7 @@ from pathlib import Path
 from imagepipe.errors import UnavailableError
 from imagepipe.sandbox.state import ProcessRecord
 
-__all__ = ["ENVIRONMENT_MARK", "Starter", "alive", "end_all", "end_containers", "run", "start_time"]
+__all__ = ["ENVIRONMENT_MARK", "Starter", "alive", "end_all", "end_containers", "end_one", "run", "start_time"]
 
 ENVIRONMENT_MARK = "IMAGEPIPE_SANDBOX_WORLD_PROCESS"
 _PROC = Path("/proc")
@@ -50,13 +50,25 @@ class Starter:
 
     def __init__(self, *, world_id: str, directory: Path) -> None:
         self._world_id, self._directory = world_id, directory
+        self._lock, self._closed = threading.Lock(), False
+
+    def close(self) -> None:
+        """Makes every later start fail, so that a thread that is still under way starts nothing behind our back."""
+        with self._lock:
+            self._closed = True
 
     def start(self, name: str, argv: Sequence[str], log: Path) -> ProcessRecord:
         """Starts a process in a session of its own, its output going to `log`.
 
         Raises:
-            UnavailableError: The program could not be started.
+            UnavailableError: The program could not be started, or the starter is closed.
         """
+        with self._lock:
+            if self._closed:
+                raise UnavailableError(f"start {name}: the sandbox is being taken down")
+            return self._spawn(name, argv, log)
+
+    def _spawn(self, name: str, argv: Sequence[str], log: Path) -> ProcessRecord:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = {**_clean(os.environ), ENVIRONMENT_MARK: self._world_id, "PYTHONUNBUFFERED": "1"}
         try:
@@ -84,7 +96,8 @@ def _clean(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name.lower() not in lowered and not name.startswith(("DOCKER_", "HARBOR_", "IMAGEPIPE_", "COV_"))
+        if name.lower() not in lowered
+        and not name.startswith(("DOCKER_", "HARBOR_", "REGISTRY_", "IMAGEPIPE_", "COV_"))
     }
 
 
@@ -107,6 +120,17 @@ def alive(record: ProcessRecord) -> bool:
     if child is not None and child.poll() is not None:
         return False
     return start_time(record.pid) == record.start_time
+
+
+def end_one(record: ProcessRecord, *, grace_s: float = 4.0) -> None:
+    """Ends one recorded process: TERM, then KILL."""
+
+    def same(pid: int) -> bool:
+        return start_time(pid) == record.start_time
+
+    _signal(record.pid, signal.SIGTERM, same)
+    _wait(lambda: alive(record), grace_s)
+    _signal(record.pid, signal.SIGKILL, same)
 
 
 def end_containers(cgroup: str) -> None:

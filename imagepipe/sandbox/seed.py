@@ -5,10 +5,8 @@ Everything goes through the doors that a real Harbor and a real identity provide
 
 import json
 import secrets
-import ssl
 import string
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,14 @@ import httpx
 from imagepipe.errors import UnavailableError
 from imagepipe.sandbox import baseimage
 from imagepipe.sandbox.layout import PROJECT, Layout
+from imagepipe.sandbox.probing import trusting
 from imagepipe.sandbox.state import write_private
 
-__all__ = ["IDENTITY", "TEAM", "Harbor", "generate_password", "mint_token", "seed_project", "wait_for"]
+__all__ = ["IDENTITY", "TEAM", "Harbor", "generate_password", "mint_token", "seed_project"]
 
 IDENTITY = "ci@es-sandbox.test"
 TEAM = {"project_admin": ("lee", 1), "developer": ("dana", 2), "guest": ("gus", 3)}
-"""Key in the status document, to user name and role. Source: Harbor v2.15.2 src/common/const.go (1 admin, 2 developer, 3 guest)."""
+"""Key in the status document, to user name and role id. Source: Harbor v2.15.2 src/common/const.go."""
 
 _ROBOT_DAYS = 30
 _TOKEN_LIFETIME_S = 10 * 365 * 24 * 3600  # the token is to outlive any sandbox
@@ -61,8 +60,7 @@ class Harbor:
 
     def client(self) -> httpx.Client:
         """Returns a client that trusts the sandbox's CA only and obeys no proxy."""
-        context = ssl.create_default_context(cafile=str(self.ca_file))
-        return httpx.Client(base_url=self.url, verify=context, timeout=20.0, trust_env=False)
+        return httpx.Client(base_url=self.url, verify=trusting(self.ca_file), timeout=20.0, trust_env=False)
 
     @property
     def credentials(self) -> tuple[str, str]:
@@ -70,34 +68,13 @@ class Harbor:
         return "admin", self.password_file.read_text().strip()
 
 
-def wait_for(
-    url: str, *, what: str, running: Callable[[], bool], timeout_s: float, ca_file: Path | None = None
-) -> None:
-    """Waits until something answers at a URL, with whatever status below 500.
+def seed_project(layout: Layout, harbor: Harbor, *, robots: bool) -> dict[str, str]:
+    """Makes users, project, members and base image; returns the user names by their key in the status document.
 
-    Raises:
-        UnavailableError: Its process ended, or it did not answer in time.
-    """
-    verify = ssl.create_default_context(cafile=str(ca_file)) if ca_file else False
-    deadline, said = time.monotonic() + timeout_s, "nothing"
-    with httpx.Client(verify=verify, timeout=2.0, trust_env=False) as client:
-        while running() and time.monotonic() < deadline:
-            try:
-                answer = client.get(url)
-            except httpx.HTTPError as error:
-                said = str(error) or type(error).__name__
-            else:
-                if answer.status_code < 500:
-                    return
-                said = f"status {answer.status_code}"
-            time.sleep(0.05)
-    raise UnavailableError(
-        f"{what} does not answer at {url}: {said}", hint=f"read its log: imagepipe sandbox logs {what}"
-    )
-
-
-def seed_project(layout: Layout, harbor: Harbor) -> dict[str, str]:
-    """Makes users, project, members, robot and base image; returns the user names by their key in the status document.
+    Args:
+        layout: Where the passwords go.
+        harbor: The Harbor to set up, speaking API 2.0.
+        robots: Whether CI is a robot account; otherwise it is a user with the developer's role.
 
     Raises:
         UnavailableError: Harbor refused one of them.
@@ -108,11 +85,13 @@ def seed_project(layout: Layout, harbor: Harbor) -> dict[str, str]:
         client.headers["X-Is-Resource-Name"] = "true"
         metadata = {"public": "false"}
         _post(client, "projects", {"project_name": PROJECT, "metadata": metadata})
-        for key, (username, role) in TEAM.items():
+        members = TEAM if robots else {**TEAM, "ci": ("ci", TEAM["developer"][1])}
+        for key, (username, role) in members.items():
             _add_user(client, username, _new_password(layout, key))
             _post(client, f"projects/{PROJECT}/members", {"role_id": role, "member_user": {"username": username}})
             users[key] = username
-        users["ci"] = _add_robot(client, layout)
+        if robots:
+            users["ci"] = _add_robot(client, layout)
         baseimage.push(baseimage.make(), client, harbor.credentials)
     return users
 

@@ -107,8 +107,13 @@ class Record:
             return self._state
 
     def add_process(self, record: ProcessRecord) -> None:
-        """Adds a process that has just been started."""
-        self.change(lambda state: dataclasses.replace(state, processes=(*state.processes, record)))
+        """Adds a process that has just been started, in place of an earlier one of that name."""
+
+        def added(state: State) -> State:
+            others = tuple(process for process in state.processes if process.name != record.name)
+            return dataclasses.replace(state, processes=(*others, record))
+
+        self.change(added)
 
     @staticmethod
     def read(path: Path) -> State | None:

@@ -1,0 +1,82 @@
+"""What a machine must have for a sandbox, asked before anything is made."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from imagepipe.errors import SettingsError
+from imagepipe.sandbox.engines import EngineApi
+
+__all__ = ["check", "existing_engine"]
+
+_DEFAULT_SOCKET = "/var/run/docker.sock"
+# Program to the Debian package that has it.
+_ALWAYS = {"docker-registry": "docker-registry", "busybox": "busybox-static"}
+_OWN = {
+    "dockerd": "docker.io",
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "mount": "mount",
+}
+_INSTEAD = (
+    "or give --engine existing: it uses the Docker Engine that already runs here as build host and behind the VCH "
+    "facades, on loopback ports, without namespaces; vch-a and vch-b then share its images and networks"
+)
+
+
+def check(
+    engine: str,
+    *,
+    user_id: Callable[[], int] = os.geteuid,
+    which: Callable[[str], str | None] = shutil.which,
+    proc: Path = Path("/proc/self/ns"),
+) -> None:
+    """Checks that this machine can hold a sandbox.
+
+    Args:
+        engine: `own` or `existing`.
+        user_id: The effective user, 0 for root.
+        which: Finds a program.
+        proc: Where the kernel shows the namespaces that it knows.
+
+    Raises:
+        SettingsError: Names everything that is missing, and the way round it.
+    """
+    wanted = _ALWAYS | (_OWN if engine == "own" else {})
+    missing = [f"{program} (package {package})" for program, package in wanted.items() if which(program) is None]
+    if engine == "own":
+        missing += ["root"] if user_id() != 0 else []
+        missing += [f"{kind} namespaces" for kind in ("net", "mnt") if not (proc / kind).exists()]
+    if missing:
+        raise SettingsError(
+            f"sandbox up: this machine lacks {', '.join(missing)}",
+            hint=f"on Debian or Ubuntu run `make demo` as root, which installs them; {_INSTEAD}"
+            if engine == "own"
+            else "on Debian or Ubuntu install the packages named",
+        )
+
+
+def existing_engine(environ: Mapping[str, str]) -> Path:
+    """Returns the socket of the engine that already runs: `DOCKER_HOST`, or Docker's default.
+
+    Raises:
+        SettingsError: It is no unix socket, or nothing answers there.
+    """
+    host = environ.get("DOCKER_HOST", "") or f"unix://{_DEFAULT_SOCKET}"
+    if not host.startswith("unix://"):
+        raise SettingsError(
+            f"sandbox up --engine existing: DOCKER_HOST is {host}, not a unix socket",
+            hint="the VCH facades stand before a local engine: unset DOCKER_HOST or give its socket",
+        )
+    socket = Path(host.removeprefix("unix://"))
+    with EngineApi(socket) as api:
+        if not api.answers():
+            raise SettingsError(
+                f"sandbox up --engine existing: no Docker Engine answers at {host}", hint="start it, or set DOCKER_HOST"
+            )
+    return socket
