@@ -83,6 +83,16 @@ class Pinned:
     repository: Repository
     digest: Digest
 
+    @property
+    def carrier(self) -> "Reference":
+        """The tag that carries this image to a host that cannot pull by digest.
+
+        It holds 128 bits of the digest: nobody can make another image for it, so it never needs to move, and a
+        VCH's stale name cache cannot hurt. Source: VIC v1.5.8 lib/imagec/imagec.go (pulls by tag only),
+        lib/apiservers/engine/backends/cache/image_cache.go (stale names).
+        """
+        return self.repository.tagged(f"imagepipe-{self.digest.hex[:32]}")
+
     @classmethod
     def parse(cls, text: str, *, default_registry: str | None = None) -> "Pinned":
         """Returns the pinned image that the text spells.

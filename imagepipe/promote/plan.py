@@ -1,14 +1,13 @@
 """Makes the plan: the tag is resolved once, every gate is asked, and no host is touched.
 
->>> carrier_tag(Digest.of(b""))
-'imagepipe-e3b0c44298fc1c149afbf4c8996fb924'
+>>> make_plan.__name__
+'make_plan'
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imagepipe.errors import NotFoundError, UnsupportedError
-from imagepipe.model.digest import Digest
 from imagepipe.model.host import VCH_PLATFORM, Target
 from imagepipe.model.manifest import Index, Manifest, Platform
 from imagepipe.model.promotion import PromotionPlan, TargetPlan
@@ -16,7 +15,7 @@ from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.gates import evaluate
 from imagepipe.promote.ports import World
 
-__all__ = ["Subject", "carrier_tag", "find_subject", "make_plan"]
+__all__ = ["Subject", "find_subject", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +65,6 @@ def find_subject(reference: Reference, world: World) -> Subject:
     return Subject(image, manifest, _platform_manifest(image, manifest, world))
 
 
-def carrier_tag(digest: Digest) -> str:
-    """Returns the tag that carries a digest to a VCH, which cannot pull by digest.
-
-    128 bits of the digest: nobody can make another image for that tag, and it is never pointed elsewhere.
-    Source: VIC v1.5.8 lib/imagec/imagec.go (tag pulls only), lib/apiservers/engine/backends/cache (stale names).
-    """
-    return f"imagepipe-{digest.hex[:32]}"
-
-
 def _platform_manifest(image: Pinned, manifest: Manifest | Index, world: World) -> Manifest:
     if isinstance(manifest, Manifest):
         return manifest
@@ -92,5 +82,4 @@ def _platform_manifest(image: Pinned, manifest: Manifest | Index, world: World) 
 
 def _plan_target(target: Target, subject: Subject) -> TargetPlan:
     image = subject.image.repository.pin(subject.platform.digest)
-    carrier = None if target.kind.pulls_by_digest else image.repository.tagged(carrier_tag(image.digest))
-    return TargetPlan(target, image, carrier)
+    return TargetPlan(target, image, None if target.kind.pulls_by_digest else image.carrier)

@@ -1,0 +1,24 @@
+"""The door: `python -m imagepipe` and the `imagepipe` script.
+
+`--version` is answered here, before anything is imported that costs time.
+"""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        from imagepipe import __version__
+
+        sys.stdout.write(f"imagepipe {__version__}\n")
+        return
+    from imagepipe.cli.main import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The face: the only package that prints, reads argv and exits."""

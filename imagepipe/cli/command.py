@@ -1,0 +1,81 @@
+"""Registers commands: adds the flags that every command has, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imagepipe.cli.session import Session
+from imagepipe.errors import ImagepipeError, InterruptedByUserError
+
+__all__ = ["Failure", "command"]
+
+_COMMON: dict[str, Any] = {
+    "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
+    "config": Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")],
+    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Also what the other side prints.")],
+    "progress": Annotated[str, typer.Option("--progress", help="auto, plain or none.")],
+}
+_DEFAULTS: dict[str, Any] = {"as_json": False, "config": None, "quiet": False, "verbose": False, "progress": "auto"}
+
+
+class Failure(Exception):  # noqa: N818 - it carries an exit code out of a command; it is not an error of its own
+    """A command ended with this exit code after saying everything itself."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function as a command; its first argument is the `Session`.
+
+    Our errors are printed once, as message and hint, and end in their exit code; Ctrl-C ends in 130.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
+        common = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[key], annotation=kind)
+            for key, kind in _COMMON.items()
+        ]
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            session = Session(**{key: kwargs.pop(key) for key in _COMMON})
+            code = _guard(session, lambda: function(session, *args, **kwargs))
+            if code:
+                raise Failure(code)
+
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        del run.__wrapped__  # type: ignore[attr-defined]  # or typer would look through to the function's own signature
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _guard(session: Session, work: Callable[[], None]) -> int:
+    try:
+        work()
+    except Failure as failure:
+        return failure.exit_code
+    except ImagepipeError as error:
+        session.fail(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        stopped = InterruptedByUserError("interrupted", hint="run the same command again; it takes up what is left")
+        session.fail(stopped)
+        return stopped.exit_code
+    finally:
+        session.close()
+    return 0

@@ -1,0 +1,79 @@
+"""The command line: every command in one tree, and the last catch for what nobody expected."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from imagepipe import __version__
+from imagepipe.cli import config, image, promotion, run_command, sandbox
+from imagepipe.cli.command import Failure
+from imagepipe.cli.session import Session
+from imagepipe.errors import ImagepipeError, InterruptedByUserError, UsageError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="imagepipe",
+    help="From a merged commit to a running, trusted container: build, sign, push, promote by digest, prove.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"imagepipe {__version__}\n")
+        raise typer.Exit
+
+
+for _module in (run_command, promotion, image, config, sandbox):
+    _module.register(app)
+
+
+def run(argv: list[str]) -> int:
+    """Runs one command line and returns its exit code."""
+    tree = typer.main.get_command(app)
+    session = Session(as_json="--json" in argv)
+    try:
+        code = tree.main(args=argv, prog_name="imagepipe", standalone_mode=False)
+    except Failure as failure:
+        return failure.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        session.fail(InterruptedByUserError("interrupted"))
+        return InterruptedByUserError.exit_code
+    except BrokenPipeError:
+        # The reader of our answer is gone: nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last catch: everything that reaches it is told as what it is
+        return _unexpected(session, error, argv)
+    return code if isinstance(code, int) else 0
+
+
+def _unexpected(session: Session, error: Exception, argv: list[str]) -> int:
+    if isinstance(error, _CLICK_ERROR):
+        wrong = UsageError(error.format_message(), hint="see `imagepipe --help`, or `imagepipe COMMAND --help`")
+        session.fail(wrong)
+        return wrong.exit_code
+    if {"-v", "--verbose"} & set(argv):
+        traceback.print_exception(error, file=sys.stderr)
+    session.fail(
+        ImagepipeError(
+            f"a bug: {type(error).__name__}: {error}",
+            hint="please report it, with the output of the same command with -v",
+        )
+    )
+    return ImagepipeError.exit_code
+
+
+# typer carries its own click; this is the root of the errors by which it refuses a command line.
+_CLICK_ERROR: type = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -1,0 +1,160 @@
+"""`imagepipe run` and `imagepipe schema`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagepipe.cli.command import Failure, command
+from imagepipe.cli.session import Session, error_body
+from imagepipe.errors import ImagepipeError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from imagepipe.fanout import Outcome
+    from imagepipe.model.pipeline import Pipeline
+    from imagepipe.model.result import RunResult
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    command(app, "run")(run)
+    command(app, "schema")(schema)
+
+
+def run(
+    session: Session,
+    pipeline: Annotated[
+        list[str] | None, typer.Argument(help="Names or files; default: all of pipelines/.", show_default=False)
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", "-f", help="A pipeline file; may be repeated.", show_default=False)
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Pipelines at once.", show_default=False)] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="A tag instead of the pipeline's; may be repeated.", show_default=False)
+    ] = None,
+    no_push: Annotated[bool, typer.Option("--no-push", help="Build only.")] = False,
+    no_sign: Annotated[bool, typer.Option("--no-sign", help="Push without signature and provenance.")] = False,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="path=value in the pipelines.", show_default=False)
+    ] = None,
+    metadata_file: Annotated[
+        Path | None, typer.Option("--metadata-file", help="Write the JSON document here too.", show_default=False)
+    ] = None,
+    dotenv: Annotated[
+        Path | None, typer.Option("--dotenv", help="Write NAME_IMAGE=pinned lines here.", show_default=False)
+    ] = None,
+) -> None:
+    """Build, push, sign and prove images; prints one pinned reference per image."""
+    settings = session.settings(build__jobs=jobs)
+    wiring = session.wiring(settings)
+    pipelines = wiring.pipelines([*(pipeline or ()), *(str(path) for path in file or ())], assign or ())
+    outcomes = wiring.run(pipelines, tags=tuple(tag or ()), push=not no_push, sign=not no_sign and not no_push)
+    error = _failure(outcomes)
+    document = run_document(outcomes, error)
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    text = json.dumps(document, indent=2) + "\n"
+    if metadata_file is not None:
+        _write(metadata_file, text)
+    if dotenv is not None:
+        _write(dotenv, "".join(f"{_variable(one.name)}={one.image}\n" for one in results if one.image))
+    _tell_github(results)
+    session.answer(document, "\n".join(str(one.image or _image_id(one)) for one in results))
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def schema(session: Session, name: Annotated[str, typer.Argument(help="pipeline or config")]) -> None:
+    """Print the JSON Schema of pipeline files or of imagepipe.toml."""
+    from imagepipe.build.schema import schema_of
+
+    document = schema_of(name)
+    session.answer(document, json.dumps(document, indent=2))
+
+
+def run_document(
+    outcomes: tuple[Outcome[Pipeline, RunResult], ...], error: ImagepipeError | None
+) -> dict[str, Any]:
+    """Returns `imagepipe.run/v1`; every digest is named for what it is."""
+    images = []
+    for outcome in outcomes:
+        if outcome.result is None:
+            assert outcome.error is not None
+            images.append({"name": outcome.item.name, "image": None, "error": error_body(outcome.error)})
+            continue
+        result = outcome.result
+        images.append(
+            {
+                "name": result.name,
+                "image": str(result.image) if result.image else None,
+                "tags": [str(tag) for tag in result.tags],
+                "index": str(result.index) if result.index else None,
+                "platforms": [
+                    {
+                        "platform": platform,
+                        "manifest": str(result.manifests[platform]) if platform in result.manifests else None,
+                        "image_id": str(image_id),
+                    }
+                    for platform, image_id in result.image_ids.items()
+                ],
+                "size_bytes": result.size_bytes,
+                "evidence": [
+                    {
+                        "predicate_type": one.predicate_type,
+                        "manifest": str(one.manifest),
+                        "signed_by": str(one.signatory),
+                        "created": one.created,
+                    }
+                    for one in result.evidence
+                ],
+            }
+        )
+    document: dict[str, Any] = {"schema": "imagepipe.run/v1", "images": images}
+    if error is not None:
+        document["error"] = error_body(error)
+    return document
+
+
+def _failure(outcomes: tuple[Outcome[Pipeline, RunResult], ...]) -> ImagepipeError | None:
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if not errors:
+        return None
+    if len(errors) == len(outcomes):
+        return errors[0]
+    return PartialError("; ".join(error.message for error in errors), hint=errors[0].hint)
+
+
+def _image_id(result: RunResult) -> str:
+    return next(iter(str(image_id) for image_id in result.image_ids.values()), "")
+
+
+def _variable(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name.upper()) + "_IMAGE"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name a file in a folder that exists") from error
+
+
+def _tell_github(results: list[RunResult]) -> None:
+    """Adds outputs and a summary where a GitHub job asks for them. Source: GitHub Actions workflow commands."""
+    output, summary = os.environ.get("GITHUB_OUTPUT"), os.environ.get("GITHUB_STEP_SUMMARY")
+    if output:
+        with Path(output).open("a", encoding="utf-8") as stream:
+            stream.writelines(f"{_variable(one.name).lower()}={one.image}\n" for one in results if one.image)
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as stream:
+            stream.write("| image | pinned | signed by |\n| --- | --- | --- |\n")
+            for one in results:
+                signer = one.evidence[0].signatory if one.evidence else "not signed"
+                stream.write(f"| {one.name} | `{one.image}` | {signer} |\n")

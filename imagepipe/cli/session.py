@@ -1,0 +1,132 @@
+"""One command's session: where settings come from, and where the answer, progress and errors go.
+
+The answer alone is on stdout; progress, warnings and prompts are on stderr; `--json` prints exactly one document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagepipe.errors import ImagepipeError, UsageError
+
+if TYPE_CHECKING:
+    from imagepipe.events import Event, EventSink
+    from imagepipe.settings import Settings
+    from imagepipe.wiring import Wiring
+
+__all__ = ["Session", "error_document"]
+
+
+@dataclass(slots=True)
+class Session:
+    """What every command is given.
+
+    Attributes:
+        as_json: Print one JSON document on stdout.
+        config: The file given with --config, or None.
+        quiet: No progress.
+        verbose: Also what the other side prints, line by line.
+        progress: auto, plain or none.
+        printed: Whether the one JSON document is out.
+    """
+
+    as_json: bool = False
+    config: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+    progress: str = "auto"
+    printed: bool = False
+    _drawing: Any = field(default=None, repr=False)
+
+    def settings(self, **flags: Any) -> Settings:
+        """Returns the settings; flags given on the command line come first.
+
+        Raises:
+            SettingsError: A setting is wrong, wherever it came from.
+        """
+        from imagepipe.settings import load_settings
+
+        given = {key.replace("__", "."): value for key, value in flags.items() if value is not None}
+        return load_settings(flags=given, config_file=self.config, cwd=Path.cwd(), environ=os.environ)
+
+    def wiring(self, settings: Settings) -> Wiring:
+        """Returns the composition root for these settings, with this session's progress as event sink."""
+        from imagepipe.wiring import Wiring
+
+        return Wiring(settings, events=self.sink)
+
+    @property
+    def sink(self) -> EventSink:
+        """Where events go: drawn on a terminal, plain lines elsewhere, nothing with -q."""
+        if self._drawing is None:
+            from imagepipe.cli.progress import open_drawing
+
+            self._drawing = open_drawing(self.progress, quiet=self.quiet, verbose=self.verbose)
+        draw: EventSink = self._drawing.draw
+        return draw
+
+    def close(self) -> None:
+        """Ends the drawing, so that what follows stands below it."""
+        if self._drawing is not None:
+            self._drawing.close()
+            self._drawing = None
+
+    def answer(self, document: dict[str, Any], text: str) -> None:
+        """Prints the answer: the document with --json, else the text."""
+        self.close()
+        if self.as_json:
+            self.printed = True
+            sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+        elif text:
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Prints a line for people on stderr, unless -q."""
+        self.close()
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+
+    def fail(self, error: ImagepipeError) -> None:
+        """Prints an error: message and hint on stderr, the error document on stdout with --json."""
+        self.close()
+        if self.as_json and not self.printed:
+            self.printed = True
+            sys.stdout.write(json.dumps(error_document(error), indent=2) + "\n")
+            sys.stdout.flush()
+        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Returns when the user agrees: by --yes, or by answering on a terminal.
+
+        Raises:
+            UsageError: There is no terminal and no --yes, or the user said no.
+        """
+        if yes:
+            return
+        self.close()
+        if not sys.stdin.isatty() or not sys.stderr.isatty():
+            raise UsageError(f"{question} There is no terminal to ask on.", hint="add --yes")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise UsageError("not confirmed; nothing was changed", hint="answer y, or add --yes")
+
+
+def error_document(error: ImagepipeError) -> dict[str, Any]:
+    """Returns the JSON document of an error."""
+    return {"schema": "imagepipe.error/v1", "error": error_body(error)}
+
+
+def error_body(error: ImagepipeError) -> dict[str, Any]:
+    """Returns the `error` object that goes into any document."""
+    return {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+
+
+def ignore(event: Event) -> None:
+    """Takes an event and draws nothing."""

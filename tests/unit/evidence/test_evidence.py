@@ -1,0 +1,130 @@
+import pytest
+
+from imagepipe.errors import IdentityError, UnavailableError, UnsupportedError, VerificationError
+from imagepipe.evidence import reader as reader_module
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Artifact, Statement
+from imagepipe.model.manifest import Descriptor
+from imagepipe.model.reference import Pinned, Reference
+from tests.contract.registry_memory import MemoryRegistry
+from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
+
+BARE = Reference.parse(REPOSITORY).repository
+
+
+def statements(image: Pinned) -> list[Statement]:
+    return [Statement.about(image, kind, {}) for kind in (SIGNATURE_PREDICATE, PROVENANCE_PREDICATE)]
+
+
+def test_what_is_attached_is_proven_from_what_the_registry_returns() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    results = small.world().writer.ensure(image, manifest.descriptor, statements(image))
+    assert [one.created for one in results] == [True, True]
+    assert {one.digest for one in small.registry.list(image)} == {one.manifest for one in results}
+
+
+def test_running_again_attaches_only_what_is_missing() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = small.sign(manifest)
+    results = small.world().writer.ensure(image, manifest.descriptor, statements(image))
+    assert [one.created for one in results] == [False, True]
+    again = small.world().writer.ensure(image, manifest.descriptor, statements(image))
+    assert [one.created for one in again] == [False, False]
+    assert len(small.registry.list(image)) == 2
+
+
+def test_a_strangers_signature_does_not_spare_ours() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = small.sign(manifest, STRANGER)
+    (result, _) = small.world().writer.ensure(image, manifest.descriptor, statements(image))
+    assert result.created
+    assert result.signatory == CI
+
+
+def test_an_expired_identity_attaches_nothing() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    small.signer.failure = IdentityError("expired")
+    with pytest.raises(IdentityError):
+        small.world().writer.ensure(BARE.pin(manifest.digest), manifest.descriptor, [])
+    assert small.registry.list(BARE.pin(manifest.digest)) == ()
+
+
+class ForgetfulRegistry(MemoryRegistry):
+    """Takes attachments and does not show them."""
+
+    def list(self, image: Pinned) -> tuple[Descriptor, ...]:
+        return ()
+
+
+def test_a_registry_that_forgets_attachments_is_found_out() -> None:
+    small = Small(registry=ForgetfulRegistry())
+    manifest = small.registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    with pytest.raises(VerificationError, match="does not return"):
+        small.world().writer.ensure(image, manifest.descriptor, statements(image))
+
+
+def test_one_broken_attachment_does_not_hide_a_good_one() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = small.sign(manifest, STRANGER)
+    (broken,) = small.registry.list(image)
+    small.registry.corrupt(broken.digest)
+    small.sign(manifest, CI)
+    assert small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,)).verified.signatory == CI
+
+
+def test_an_unsigned_image_and_a_badly_signed_one_are_told_apart() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    with pytest.raises(VerificationError, match=r"has no signature$"):
+        small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+    small.sign(manifest, STRANGER)
+    with pytest.raises(VerificationError, match=r"that the policy accepts: .*eve@example.com"):
+        small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+
+
+def test_a_registry_that_is_away_is_not_an_unsigned_image() -> None:
+    small = Small()
+    image = small.sign(small.registry.add_image(REPOSITORY))
+    small.registry.failure = UnavailableError("503")
+    with pytest.raises(UnavailableError):
+        small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+
+
+def test_provenance_is_no_signature() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = small.sign(manifest, CI, PROVENANCE_PREDICATE)
+    with pytest.raises(VerificationError, match=r"has no signature$"):
+        small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+
+
+def test_other_artifacts_are_listed_but_prove_nothing() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    small.registry.attach(image, manifest.descriptor, Artifact("application/spdx+json", "application/spdx+json", b"{}"))
+    (attachment,) = small.world().reader.attachments(image)
+    assert not attachment.is_bundle
+    assert attachment.predicate_hint is None
+    assert small.world().reader.proofs(image, SIGNATURE_PREDICATE, (CI,)) == ()
+
+
+class CrowdedRegistry(MemoryRegistry):
+    """Lists more attachments than anybody would read."""
+
+    def list(self, image: Pinned) -> tuple[Descriptor, ...]:
+        return (Descriptor("application/json", Digest.of(b""), 1),) * (reader_module.MAX_REFERRERS + 1)
+
+
+def test_a_crowd_of_attachments_is_refused_rather_than_cut_short() -> None:
+    small = Small(registry=CrowdedRegistry())
+    with pytest.raises(UnsupportedError, match="more than"):
+        small.world().reader.attachments(BARE.pin(Digest.of(b"")))
