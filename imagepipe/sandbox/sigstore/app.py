@@ -1,7 +1,6 @@
 """All services of one Sigstore as one ASGI app on one address."""
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from imagepipe.sandbox.sigstore.oidc import Clock, IdentityProvider, MintRefused
 from imagepipe.sandbox.sigstore.rekor import Rekor, RekorRefusalError
 from imagepipe.sandbox.sigstore.trust import TrustMaterial
 from imagepipe.sandbox.sigstore.tsa import TimestampAuthority
+from imagepipe.sandbox.sigstore.wire import parse_json
 
 _SEEDS = (b"imagepipe sandbox seed 0", b"imagepipe sandbox seed 1")
 """Nobody's entry may be the first: Go's protojson leaves zeroes and empty lists out, so what cosign 2.5 writes of the
@@ -77,7 +77,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 def _claims(body: bytes) -> dict[str, Any]:
     try:
-        claims = json.loads(body)
+        claims = parse_json(body)
     except ValueError as error:
         raise MintRefusedError(f"the claims are not JSON: {error}") from error
     if not isinstance(claims, dict):

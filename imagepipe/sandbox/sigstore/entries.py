@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+from imagepipe.sandbox.sigstore.wire import parse_json
 
 _VERSION = "0.0.1"
 _HASHES: Mapping[str, hashes.HashAlgorithm] = {
@@ -35,15 +36,31 @@ def canonical_body(proposed: object) -> bytes:
     Raises:
         EntryRefusedError: the entry is of another kind, incomplete, or not signed by the key it names.
     """
+    return _body(*_settled(proposed))
+
+
+def check_insertable(proposed: Mapping[str, Any]) -> None:
+    """Refuses a dsse entry that already has the fields which only the log computes.
+
+    One may be searched for, but no signature could be verified for it. Source: Rekor pkg/types/dsse/v0.0.1/entry.go.
+
+    Raises:
+        EntryRefusedError: it is one.
+    """
+    if proposed.get("kind") == "dsse" and not _at(proposed, "spec").get("proposedContent"):
+        raise EntryRefusedError("entry not insertable into log: missing proposed content")
+
+
+def _settled(proposed: object) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(proposed, dict):
         raise EntryRefusedError("proposed entry must be an object")
     kind, spec = proposed.get("kind"), proposed.get("spec")
     if proposed.get("apiVersion") != _VERSION or not isinstance(spec, dict):
         raise EntryRefusedError(f"{kind} implementation for version '{proposed.get('apiVersion')}' not found")
     if kind == "hashedrekord":
-        return _body(kind, _hashedrekord(spec))
+        return kind, _hashedrekord(spec)
     if kind == "dsse":
-        return _body(kind, _dsse(spec))
+        return kind, _dsse(spec)
     raise EntryRefusedError(f"entry kind '{kind}' is not supported")
 
 
@@ -93,14 +110,15 @@ def _dsse(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     proposed = _at(spec, "proposedContent")
     text, verifiers = _text(proposed, "envelope"), proposed.get("verifiers")
     try:
-        envelope = json.loads(text)
+        envelope = parse_json(text)
     except ValueError as error:
         raise EntryRefusedError(f"the envelope is not JSON: {error}") from error
-    if not isinstance(envelope, dict) or not isinstance(verifiers, list) or not envelope.get("signatures"):
+    given = envelope.get("signatures") if isinstance(envelope, dict) else None
+    if not isinstance(given, list) or not given or not isinstance(verifiers, list):
         raise EntryRefusedError("DSSE envelope must contain 1 or more signatures")
     payload = _b64(_text(envelope, "payload"))
     pae = pre_authentication_encoding(_text(envelope, "payloadType"), payload)
-    signatures = sorted(_text(signature, "sig") for signature in envelope["signatures"])
+    signatures = sorted(_text(signature, "sig") for signature in given)
     return {
         "envelopeHash": {"algorithm": "sha256", "value": hashlib.sha256(text.encode()).hexdigest()},
         "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},

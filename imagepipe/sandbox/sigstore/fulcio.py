@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from imagepipe.sandbox.sigstore.ca import CertificateAuthority, PublicKey, pem
 from imagepipe.sandbox.sigstore.identity import Identity, IdentityRefusedError
 from imagepipe.sandbox.sigstore.oidc import IdentityProvider, TokenError
+from imagepipe.sandbox.sigstore.wire import parse_json
 
 _PEM_CHAIN = "application/pem-certificate-chain"
 
@@ -108,7 +108,7 @@ class Fulcio:
 
 async def _document(request: Request) -> dict[str, Any]:
     try:
-        document = json.loads(await request.body())
+        document = parse_json(await request.body())
     except ValueError as error:
         raise FulcioRefusalError(_INVALID_ARGUMENT, f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):

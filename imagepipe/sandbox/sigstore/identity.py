@@ -90,19 +90,22 @@ class Identity:
         Raises:
             IdentityRefusedError: none of them is there, or the name is not ASCII.
         """
+        try:
+            return cls._named(claims)
+        except ValueError as error:
+            raise IdentityRefusedError("a claim cannot stand in a certificate") from error
+
+    @classmethod
+    def _named(cls, claims: Mapping[str, Any]) -> Self:
         subject, issuer = str(claims.get("sub", "")), str(claims.get("iss", ""))
         extensions = {1: issuer.encode(), 8: der.utf8(issuer), _TOKEN_SUBJECT: der.utf8(subject)}
         email, verified = claims.get("email"), claims.get("email_verified")
-        try:
-            if isinstance(email, str) and "@" in email and verified is True:
-                return cls(x509.RFC822Name(email), email, extensions)
-            uri = _workflow(claims) or subject
-            name = x509.UniformResourceIdentifier(uri)
-        except ValueError as error:
-            raise IdentityRefusedError(f"{email or subject!r} cannot stand in a certificate") from error
+        if isinstance(email, str) and "@" in email and verified is True:
+            return cls(x509.RFC822Name(email), email, extensions)
+        uri = _workflow(claims) or subject
         if not urlsplit(uri).scheme or not urlsplit(uri).netloc:
             raise IdentityRefusedError("neither a verified email nor a sub that is a URI")
-        return cls(name, subject, extensions | _ci_extensions(claims))
+        return cls(x509.UniformResourceIdentifier(uri), subject, extensions | _ci_extensions(claims))
 
     def to_extensions(self) -> list[x509.UnrecognizedExtension]:
         """Returns Fulcio's extensions in the order of their numbers."""

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imagepipe.sandbox.sigstore.entries import EntryRefusedError, canonical_body
-from imagepipe.sandbox.sigstore.log import TREE_ID_DIGITS, DuplicateEntryError, TransparencyLog
+from imagepipe.sandbox.sigstore.entries import EntryRefusedError, canonical_body, check_insertable
+from imagepipe.sandbox.sigstore.log import TREE_ID_DIGITS, DuplicateEntryError, LogChangedError, TransparencyLog
 from imagepipe.sandbox.sigstore.merkle import leaf_hash
+from imagepipe.sandbox.sigstore.wire import parse_json
 
 _ENTRIES = "/api/v1/log/entries"
 _ENTRY_ID = "^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$"
@@ -63,6 +64,7 @@ class Rekor:
         """Answers 201, or 409 when the log holds the entry. Source: Rekor pkg/api/entries.go, createLogEntry."""
         proposed = _json(await request.body())
         try:
+            check_insertable(proposed)
             index = self.log.append(canonical_body(proposed))
         except EntryRefusedError as error:
             raise RekorRefusalError(400, f"error processing entry: {error}") from error
@@ -71,6 +73,8 @@ class Rekor:
             message = f"an equivalent entry already exists in the transparency log with UUID {entry_id}"
             headers = {"Location": f"{_ENTRIES}/{entry_id}"}
             return JSONResponse({"code": 409, "message": message}, status_code=409, headers=headers)
+        except LogChangedError as error:
+            raise RekorRefusalError(500, f"unexpected result from transparency log: {error}") from error
         entry_id = self.log.entry_id(index)
         headers = {"Location": f"{_ENTRIES}/{entry_id}", "ETag": entry_id}
         return JSONResponse({entry_id: self.log.entry(index)}, status_code=201, headers=headers)
@@ -152,7 +156,7 @@ class Rekor:
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
+        document = parse_json(body)
     except ValueError as error:
         raise RekorRefusalError(400, f'parsing body body from "" failed, because {error}') from error
     if not isinstance(document, dict):
