@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import platform
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ BASE_TAG = "1"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+# A dynamic program names its loader near its start (Source: elf(5), PT_INTERP), and an image has none.
+_INTERPRETER = re.compile(rb"/lib[0-9a-z]*/ld-[^\0]+\0")
+_ELF_HEAD_BYTES = 4096
 _EPOCH = "1970-01-01T00:00:00Z"
 _ACCOUNTS = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -52,16 +56,19 @@ def make() -> BaseImage:
     """Builds the image from the busybox that is installed.
 
     Raises:
-        UnavailableError: There is no busybox, or it cannot name its applets.
+        UnavailableError: There is no busybox, it is not static, or it cannot name its applets.
     """
     program = shutil.which("busybox")
     if program is None:
         raise UnavailableError("busybox is not installed", hint="install the package busybox-static")
+    content = Path(program).read_bytes()
+    if _INTERPRETER.search(content, 0, _ELF_HEAD_BYTES):
+        raise UnavailableError(f"{program} is not static", hint="install the package busybox-static")
     applets = run([program, "--list-full"]).split()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for member, content in _files(Path(program).read_bytes(), applets):
-            tar.addfile(member, io.BytesIO(content) if content else None)
+        for member, data in _files(content, applets):
+            tar.addfile(member, io.BytesIO(data) if data else None)
     return _image(archive.getvalue())
 
 

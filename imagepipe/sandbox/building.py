@@ -89,7 +89,7 @@ class Building:
 
     def _intend(self, addresses: Addresses, places: Places) -> None:
         names = (SWITCH_NAMESPACE, REGISTRY_NAMESPACE, *ENGINES)
-        made = () if engines.ETC_DOCKER.exists() else (str(engines.ETC_DOCKER),)
+        made = [str(folder) for folder in (engines.ETC_DOCKER, namespaces.NAMESPACES) if not folder.exists()]
 
         def intended(state: State) -> State:
             return dataclasses.replace(

@@ -24,6 +24,7 @@ from imagepipe.sandbox.layout import SWITCH_NAMESPACE, Addresses, Layout
 from imagepipe.sandbox.processes import run
 
 __all__ = [
+    "NAMESPACES",
     "choose_addresses",
     "enter",
     "exclusively",
@@ -36,7 +37,8 @@ __all__ = [
 ]
 
 _RUN = Path("/run")
-_NAMESPACES = _RUN / "netns"
+NAMESPACES = _RUN / "netns"
+"""Where `ip netns` keeps namespaces by name; made and mounted on itself by its first use. Source: ip-netns(8)."""
 
 
 def enter(namespace: str) -> list[str]:
@@ -44,7 +46,7 @@ def enter(namespace: str) -> list[str]:
 
     Not `ip netns exec`: that mounts a fresh /sys, which hides the control groups from engines.
     """
-    return ["nsenter", f"--net={_NAMESPACES / namespace}", "--"]
+    return ["nsenter", f"--net={NAMESPACES / namespace}", "--"]
 
 
 @contextmanager
@@ -116,12 +118,12 @@ def _make_namespace(namespace: str) -> None:
 
 def present(layout: Layout) -> list[str]:
     """Returns the sandbox's namespaces that exist, recorded or not."""
-    return sorted(path.name for path in _NAMESPACES.glob(f"{layout.namespace_prefix}*"))
+    return sorted(path.name for path in NAMESPACES.glob(f"{layout.namespace_prefix}*"))
 
 
 def others_present(layout: Layout) -> bool:
     """Returns whether another sandbox has namespaces on this machine."""
-    return any(not path.name.startswith(layout.namespace_prefix) for path in _NAMESPACES.glob("imagepipe-*"))
+    return any(not path.name.startswith(layout.namespace_prefix) for path in NAMESPACES.glob("imagepipe-*"))
 
 
 def remove(layout: Layout) -> None:
@@ -134,7 +136,7 @@ def remove(layout: Layout) -> None:
         _attempt(["ip", "link", "delete", layout.host_link])
     for namespace in present(layout):
         _attempt(["ip", "netns", "delete", namespace])
-        (_NAMESPACES / namespace).unlink(missing_ok=True)  # a crash between creat and mount leaves a plain file
+        (NAMESPACES / namespace).unlink(missing_ok=True)  # a crash between creat and mount leaves a plain file
     left = present(layout)
     if left or (Path("/sys/class/net") / layout.host_link).exists():
         raise UnavailableError(f"namespaces {left} or link {layout.host_link} cannot be removed")

@@ -109,6 +109,8 @@ def _remove_made(layout: Layout, made: tuple[str, ...]) -> None:
         shared = not layout.directory.is_relative_to(folder)
         if shared and namespaces.others_present(layout):
             continue  # another sandbox has it mounted over; removing it here would unmount it there
+        if folder == str(namespaces.NAMESPACES):  # `ip netns` mounts it on itself; busy while any namespace is left
+            subprocess.run(["umount", folder], capture_output=True, timeout=20, check=False)
         remove_empty((folder,))
 
 
