@@ -48,9 +48,17 @@ async def create_container(facade: Facade, request: Request) -> Response:
         body={**creation.body, "Image": image.engine_id},
     )
     created = answer.checked()
+    await _forget_gone(facade)
     facade.tables.containers[created["Id"]] = creation.remembered
     facade.tables.save()
     return JSONResponse({"Id": created["Id"], "Warnings": None}, 201)
+
+
+async def _forget_gone(facade: Facade) -> None:
+    # containers that remove themselves never pass through remove_container
+    alive = {entry["Id"] for entry in await facade.engine.get("/containers/json", all="1")}
+    for gone in set(facade.tables.containers) - alive:
+        del facade.tables.containers[gone]
 
 
 async def remove_container(facade: Facade, request: Request) -> Response:

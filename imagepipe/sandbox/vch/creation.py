@@ -62,6 +62,8 @@ def checked(config: Config, body: Mapping[str, Any], image_config: Mapping[str, 
         # such ports are redirected inside the container's own VM; the VCH's address must not answer for them
         ports = kept_host.pop("PortBindings", None) or {}
     kept = {name: value for name, value in body.items() if name != "Healthcheck"}
+    if "default" in ((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}):
+        del kept["NetworkingConfig"]  # newer clients name the default network, which has no such name below
     remembered = Container(str(body.get("Image", "")), memory_mb, cpus, ports)
     return Creation({**kept, "HostConfig": {**kept_host, "NetworkMode": network}}, remembered)
 

@@ -179,14 +179,7 @@ class _Pull:
     async def _record(self, manifest: Manifest, digest: str, layers: list[Layer]) -> None:
         # the references come before the leaf is written: a failed write leaves an image that is listed but unusable
         tables = self._facade.tables
-        found = await self._facade.engine.get(f"/images/{self._reference.name}@{manifest.digest}/json")
-        image = image_hex(found["Id"])
-        if self._new:
-            failing = self._facade.faults.take("leaf_write_fails")
-            tables.images[image] = Image(found["Id"], layers, str(self._reference), usable=not failing)
-            tables.by_name[str(self._reference)] = image
-        elif image not in tables.images:
-            raise PullError(f"ImageID not found by LayerID({layers[-1].id}) in RepositoryCache")
+        image = await self._new_image(manifest, layers) if self._new else self._image_with_leaf(layers[-1])
         try:
             tables.refer(self._reference, image)
             pinned = self._reference.with_suffix(digest)
@@ -197,6 +190,20 @@ class _Pull:
             tables.save()
         if not tables.images[image].usable:
             raise PullError(STORE_FAILED)
+
+    async def _new_image(self, manifest: Manifest, layers: list[Layer]) -> str:
+        found = await self._facade.engine.get(f"/images/{self._reference.name}@{manifest.digest}/json")
+        image = image_hex(found["Id"])
+        usable = not self._facade.faults.take("leaf_write_fails")
+        self._facade.tables.images[image] = Image(found["Id"], layers, str(self._reference), usable=usable)
+        self._facade.tables.by_name[str(self._reference)] = image
+        return image
+
+    def _image_with_leaf(self, leaf: Layer) -> str:
+        for image, entry in self._facade.tables.images.items():
+            if entry.layers[-1].id == leaf.id:
+                return image
+        raise PullError(f"ImageID not found by LayerID({leaf.id}) in RepositoryCache")
 
 
 def layers_of(manifest: Manifest, config: Mapping[str, Any], url: str) -> list[Layer]:

@@ -40,7 +40,7 @@ class TlsTransport(asyncio.Transport):
         self._plain = plain
         self._channel = channel
 
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+    def write(self, data: "bytes | bytearray | memoryview[Any]") -> None:
         """Sends `data` encrypted."""
         if data and not self._plain.is_closing():
             self._plain.write(self._channel.encrypt(bytes(data)))
