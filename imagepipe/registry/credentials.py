@@ -28,7 +28,7 @@ _HUB_NAMES: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 # Source: docker/cli cli/config/configfile; Docker keeps its own registry under the address of the old API
 _HUB_KEY: Final = "https://index.docker.io/v1/"
 # Source: docker-credential-helpers README "Development": this name marks an identity token
-_NO_PASSWORD_USER: Final = "<token>"
+_IDENTITY_MARK: Final = "<token>"
 
 
 class RegistryCredentials:
@@ -189,7 +189,7 @@ def _from_helper_answer(stdout: bytes, program: str, server: str) -> Credential 
     except (ValueError, KeyError, TypeError) as error:
         # The answer may hold a secret: it is not shown, and neither is the error's own text.
         raise SettingsError(f"{program} get {server} answered with something else than a credential") from error
-    if username == _NO_PASSWORD_USER:
+    if username == _IDENTITY_MARK:
         raise _identity_token(f"{program} get {server}")
     return Credential(username, password) if username else None
 
