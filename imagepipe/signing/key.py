@@ -84,7 +84,7 @@ class KeySigner:
     def seal(self, envelope: Envelope) -> Bundle:
         """Returns the bundle that carries the envelope and its signature.
 
-        Source: protobuf-specs sigstore_bundle.proto v0.3; the hint (base64 sha256 of the DER) as cosign v2.5.0 writes it
+        Source: protobuf-specs sigstore_bundle.proto v0.3; the hint (base64 sha256 of the DER) as in cosign v2.5.0
         """
         der = self._private.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -95,7 +95,7 @@ class MemoryVerifier:
 def _opened(bundle: Bundle) -> dict[str, Any]:
     try:
         return dict(json.loads(bundle.raw))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise VerificationError(f"the bundle cannot be read: {error}") from error
 
 

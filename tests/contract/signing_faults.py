@@ -1,0 +1,69 @@
+"""Something on a loopback port that breaks as it is told, where a certificate authority or a log should be."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from imagepipe.signing.trust import SigstoreTrust
+
+
+class Faulty:
+    """Answers every request with `status` and `body`, after `delay_s` seconds."""
+
+    def __init__(self) -> None:
+        self.status = 500
+        self.body = b"{}"
+        self.delay_s = 0.0
+        self.url = ""
+        self.headers: dict[str, str] = {}
+
+    def answers(self, status: int, body: object) -> None:
+        self.status, self.body = status, body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+@contextmanager
+def broken() -> Iterator[Faulty]:
+    """Serves a `Faulty` in a thread of this process."""
+    faulty = Faulty()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            faulty.headers = dict(self.headers)
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            time.sleep(faulty.delay_s)
+            self.send_response(faulty.status)
+            self.send_header("Content-Length", str(len(faulty.body)))
+            self.end_headers()
+            self.wfile.write(faulty.body)
+
+        do_GET = do_POST = _answer  # noqa: N815 -- names that http.server looks for
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class names it so
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    faulty.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield faulty
+    finally:
+        faulty.delay_s = 0.0
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def trust_with(state_dir: Path, folder: Path, **services: str) -> SigstoreTrust:
+    """Returns the trust of a running Sigstore, with other addresses (`caUrls`, `rekorTlogUrls`)."""
+    document = json.loads((state_dir / "trust_config.json").read_text())
+    for service, url in services.items():
+        document["signingConfig"][service][0]["url"] = url
+    path = folder / "trust.json"
+    path.write_text(json.dumps(document))
+    return SigstoreTrust.load(path)
