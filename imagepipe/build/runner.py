@@ -9,55 +9,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from imagepipe.build.graph import batches
-from imagepipe.build.naming import check_tags, oci_labels, resolve_tags
-
 from imagepipe import fanout
 from imagepipe.build.base import Bases, find_bases
+from imagepipe.build.naming import oci_labels, resolve_tags
+from imagepipe.build.ports import BuildWorld
 from imagepipe.build.provenance import BuildFacts, provenance_predicate
+from imagepipe.build.publish import push
 from imagepipe.errors import (
     BuildError,
-    DigestMismatchError,
     InputError,
     NotFoundError,
-    UnsupportedError,
 )
-from imagepipe.events import EventSink, step
-from imagepipe.evidence.writer import EvidenceWriter
-from imagepipe.model.digest import Digest
+from imagepipe.events import step
 from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Statement
 from imagepipe.model.manifest import Manifest
 from imagepipe.model.pipeline import Pipeline
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage, EvidenceResult, RunResult, SourceRevision
-from imagepipe.ports import Clock, ImageBuilder, ImagePusher, ManifestSink, ManifestSource, SourceControl
 
-__all__ = ["BuildWorld", "RunOptions", "run_pipelines"]
+__all__ = ["RunOptions", "run_pipelines"]
 
 # Where a Dockerfile names an image without a host. Source: distribution reference/normalize.go.
 _DOCKER_HUB = "docker.io"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildWorld:
-    """Everything that a run talks to.
-
-    Attributes:
-        writer: What signs, attaches and proves; None: images stay unsigned.
-        invocation: The CI job's URL, for the provenance, or None.
-        version: The version of imagepipe, for the provenance.
-    """
-
-    builder: ImageBuilder
-    pusher: ImagePusher
-    source: ManifestSource
-    sink: ManifestSink
-    writer: EvidenceWriter | None
-    source_control: SourceControl
-    clock: Clock
-    events: EventSink
-    invocation: str | None
-    version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +53,15 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class Job:
     """One pipeline on its way, every name resolved."""
 
     pipeline: Pipeline
     repository: Repository
     revision: SourceRevision | None
-    tags: tuple[str, ...]
+    references: tuple[Reference, ...]
     args: Mapping[str, str] = field(hash=False, repr=False)
     blocked_by: tuple[str, ...] = ()
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        return tuple(self.repository.tagged(tag) for tag in self.tags)
 
     @property
     def platform(self) -> str:
@@ -123,10 +92,9 @@ def run_pipelines(
     Raises:
         InputError: Two images claim one tag, or a tag cannot be made.
     """
-    jobs = {pipeline.name: _prepare(pipeline, options, world) for pipeline in pipelines}
-    check_tags([(job.pipeline, job.references) for job in jobs.values()])
+    jobs = _prepare(pipelines, options, world)
     done: Done = {}
-    for batch in batches(pipelines):
+    for batch in _batches(pipelines):
         ready = [_with_needs(jobs[pipeline.name], done) for pipeline in batch]
         for outcome in fanout.each(ready, lambda job: _run_one(job, options, world), jobs=options.jobs):
             name = outcome.item.pipeline.name
@@ -134,18 +102,34 @@ def run_pipelines(
     return tuple(done[pipeline.name] for pipeline in pipelines)
 
 
-def _prepare(pipeline: Pipeline, options: RunOptions, world: BuildWorld) -> _Job:
-    revision = world.source_control.revision(pipeline.build.context)
-    return _Job(
-        pipeline=pipeline,
-        repository=pipeline.repository(options.registry),
-        revision=revision,
-        tags=tuple(dict.fromkeys(options.tags or resolve_tags(pipeline, revision))),
-        args=dict(pipeline.build.args),
-    )
+def _prepare(pipelines: Sequence[Pipeline], options: RunOptions, world: BuildWorld) -> dict[str, Job]:
+    revisions = [world.source_control.revision(pipeline.build.context) for pipeline in pipelines]
+    tags = resolve_tags(pipelines, registry=options.registry, revisions=revisions, instead=options.tags)
+    return {
+        pipeline.name: Job(
+            pipeline=pipeline,
+            repository=pipeline.repository(options.registry),
+            revision=revision,
+            references=references,
+            args={key: value.replace("{registry}", options.registry) for key, value in pipeline.build.args.items()},
+        )
+        for pipeline, revision, references in zip(pipelines, revisions, tags, strict=True)
+    }
 
 
-def _with_needs(job: _Job, done: Done) -> _Job:
+def _batches(pipelines: Sequence[Pipeline]) -> list[list[Pipeline]]:
+    """Groups pipelines, which come in build order, so that each batch needs earlier batches only."""
+    level: dict[str, int] = {}
+    found: list[list[Pipeline]] = []
+    for pipeline in pipelines:
+        level[pipeline.name] = 1 + max((level.get(need, -1) for need in pipeline.needs), default=-1)
+        if level[pipeline.name] == len(found):
+            found.append([])
+        found[level[pipeline.name]].append(pipeline)
+    return found
+
+
+def _with_needs(job: Job, done: Done) -> Job:
     """Hands each needed image to the build as an argument named like it (`base` -> BASE), unless one is given."""
     args = dict(job.args)
     for need in job.pipeline.needs:
@@ -156,7 +140,7 @@ def _with_needs(job: _Job, done: Done) -> _Job:
     return replace(job, args=args, blocked_by=tuple(failed))
 
 
-def _run_one(job: _Job, options: RunOptions, world: BuildWorld) -> RunResult:
+def _run_one(job: Job, options: RunOptions, world: BuildWorld) -> RunResult:
     if job.blocked_by:
         raise BuildError(
             f"{job.pipeline.name}: not built, because {', '.join(job.blocked_by)} failed", hint="repair that one first"
@@ -165,7 +149,7 @@ def _run_one(job: _Job, options: RunOptions, world: BuildWorld) -> RunResult:
     if not options.push:
         image_ids = {job.platform: built.image.image_id}
         return RunResult(job.pipeline.name, None, job.references, None, {}, image_ids)
-    manifest = _push(job, built.image.image_id, world)
+    manifest = push(job.references, built.image.image_id, world)
     image = job.repository.pin(manifest.digest)
     return RunResult(
         name=job.pipeline.name,
@@ -175,16 +159,15 @@ def _run_one(job: _Job, options: RunOptions, world: BuildWorld) -> RunResult:
         manifests={job.platform: manifest.digest},
         image_ids={job.platform: manifest.image_id},
         size_bytes=manifest.size_bytes,
-        evidence=_sign(job, image, manifest, built, world),
+        evidence=_evidence(job, image, manifest, built, world),
     )
 
 
-def _build(job: _Job, options: RunOptions, world: BuildWorld) -> _Built:
+def _build(job: Job, options: RunOptions, world: BuildWorld) -> _Built:
     spec, name = job.pipeline.build, job.pipeline.name
     started = world.clock.now()
     found = _find_bases(job)
     pinned = {text: _provide(text, job, world) for text in found.every}
-    base = (found.final, pinned[found.final].digest) if found.final else None
     request = BuildRequest(
         name=name,
         context=spec.context,
@@ -193,7 +176,12 @@ def _build(job: _Job, options: RunOptions, world: BuildWorld) -> _Built:
         platform=job.platform,
         target=spec.target,
         args=job.args,
-        labels=oci_labels(job.pipeline, job.revision, base),
+        labels=oci_labels(
+            job.pipeline,
+            job.revision,
+            base_name=found.final,
+            base_digest=pinned[found.final].digest if found.final else None,
+        ),
         timeout_s=options.build_timeout_s,
     )
     with step(world.events, "build", name) as note:
@@ -202,7 +190,7 @@ def _build(job: _Job, options: RunOptions, world: BuildWorld) -> _Built:
     return _Built(image, tuple(pinned.values()), started, world.clock.now())
 
 
-def _find_bases(job: _Job) -> Bases:
+def _find_bases(job: Job) -> Bases:
     spec = job.pipeline.build
     path = spec.context / spec.dockerfile
     try:
@@ -218,7 +206,7 @@ def _find_bases(job: _Job) -> Bases:
         raise error.doing(str(path)) from error
 
 
-def _provide(text: str, job: _Job, world: BuildWorld) -> Pinned:
+def _provide(text: str, job: Job, world: BuildWorld) -> Pinned:
     """Pins the base once, and makes the build host use exactly that."""
     reference = Reference.parse(text, default_registry=_DOCKER_HUB)
     with step(world.events, "base", text) as note:
@@ -236,62 +224,9 @@ def _tagged(reference: Reference) -> Reference:
     return reference if reference.tag else reference.repository.tagged("latest")
 
 
-def _push(job: _Job, image_id: Digest, world: BuildWorld) -> Manifest:
-    """Pushes by the first tag, proves what the registry has, then gives it its other names."""
-    first, name = job.references[0], job.pipeline.name
-    with step(world.events, "push", str(first)) as note:
-        manifest = _already_there(first, image_id, world)
-        if manifest is None:
-            reported = world.pusher.push(image_id, first, world.events)
-            manifest = _read_back(first, reported, image_id, world)
-            note.detail = str(manifest.digest)
-        else:
-            note.detail = f"{manifest.digest} was there already"
-    with step(world.events, "tag", name) as note:
-        names = [*job.tags[1:], str(job.repository.pin(manifest.digest).carrier.tag)]
-        for tag in names:
-            world.sink.tag(job.repository, manifest, tag)
-        note.detail = ", ".join(names)
-    return manifest
-
-
-def _already_there(reference: Reference, image_id: Digest, world: BuildWorld) -> Manifest | None:
-    """Returns the manifest that the tag has now if it is this very image: an immutable tag takes no second push."""
-    try:
-        digest = world.source.resolve(reference).digest
-    except NotFoundError:
-        return None
-    manifest = world.source.manifest(reference.repository.pin(digest))
-    return manifest if isinstance(manifest, Manifest) and manifest.image_id == image_id else None
-
-
-def _read_back(reference: Reference, reported: Digest, image_id: Digest, world: BuildWorld) -> Manifest:
-    """Returns the manifest that the registry has now, proven to be what was pushed.
-
-    Raises:
-        DigestMismatchError: The registry names another digest, or holds another image.
-    """
-    found = world.source.resolve(reference).digest
-    if found != reported:
-        raise DigestMismatchError(
-            f"push {reference}: the engine pushed {reported}, the registry says {found}",
-            hint="somebody pushed to the same tag: use tags that are unique, such as {branch}-{sha}, and run again",
-        )
-    manifest = world.source.manifest(reference.repository.pin(found))
-    if not isinstance(manifest, Manifest):
-        raise UnsupportedError(
-            f"push {reference}: the engine pushed an index ({manifest.media_type})",
-            hint="use a build host with the classic image store, or set profile: oci",
-        )
-    if manifest.image_id != image_id:
-        raise DigestMismatchError(
-            f"push {reference}: the registry holds image id {manifest.image_id}, built was {image_id}",
-            hint="run again; if it stays, something between the build host and the registry changes images",
-        )
-    return manifest
-
-
-def _sign(job: _Job, image: Pinned, manifest: Manifest, built: _Built, world: BuildWorld) -> tuple[EvidenceResult, ...]:
+def _evidence(
+    job: Job, image: Pinned, manifest: Manifest, built: _Built, world: BuildWorld
+) -> tuple[EvidenceResult, ...]:
     if world.writer is None:
         return ()
     statements = [Statement.about(image, SIGNATURE_PREDICATE, {})]
@@ -304,7 +239,7 @@ def _sign(job: _Job, image: Pinned, manifest: Manifest, built: _Built, world: Bu
     return results
 
 
-def _facts(job: _Job, built: _Built, world: BuildWorld) -> BuildFacts:
+def _facts(job: Job, built: _Built, world: BuildWorld) -> BuildFacts:
     return BuildFacts(
         pipeline_path=_relative(job),
         pipeline_digest=job.pipeline.digest,
@@ -321,6 +256,6 @@ def _facts(job: _Job, built: _Built, world: BuildWorld) -> BuildFacts:
     )
 
 
-def _relative(job: _Job) -> str:
+def _relative(job: Job) -> str:
     path, root = job.pipeline.file, job.revision.root if job.revision else None
     return str(path.relative_to(root)) if root and path.is_relative_to(root) else path.name
