@@ -22,7 +22,7 @@ _RULES: Final = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), _GONE),
     (
         re.compile(
-            r"""(?ix)(["']?\b(?:password|passwd|secret|client_secret|token|access_token|refresh_token|identitytoken
+            r"""(?ix)(["']?(?:password|passwd|secret|client_secret|token|access_token|refresh_token|identitytoken
             |id_token|registrytoken|auth|sig|signature|x-amz-signature|x-amz-credential|x-amz-security-token)
             \b["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s&,;}"']+)"""
         ),

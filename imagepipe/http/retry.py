@@ -18,7 +18,7 @@ import httpx
 from tenacity import RetryCallState, RetryError, Retrying
 from tenacity.retry import retry_if_result
 from tenacity.stop import stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_exponential_jitter, wait_random_exponential
+from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
 
 from imagepipe.errors import UnavailableError
 from imagepipe.events import EventSink, Retried, silent
@@ -36,6 +36,7 @@ _ATTEMPTS: Final = 4  # 0.5 + 1 + 2 s of waiting outlast a hiccup; a longer outa
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0  # also the most that a Retry-After may ask for
 _LONGEST_TOTAL_S: Final = 120.0
+_BACK_OFF: Final = wait_exponential(multiplier=_FIRST_DELAY_S, max=_LONGEST_DELAY_S) + wait_random(0, _FIRST_DELAY_S)
 
 Result = TypeVar("Result")
 
@@ -130,7 +131,7 @@ def _delay_s(state: RetryCallState) -> float:
     asked_s = _retry_after_s(response) if response is not None else None
     if asked_s is not None:
         return min(asked_s, _LONGEST_DELAY_S)
-    return float(wait_exponential_jitter(initial=_FIRST_DELAY_S, max=_LONGEST_DELAY_S, jitter=_FIRST_DELAY_S)(state))
+    return float(_BACK_OFF(state))
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
