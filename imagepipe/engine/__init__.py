@@ -1,0 +1,1 @@
+"""Docker hosts and VCHs through the Docker Engine API; docker-py and requests stay inside this package."""

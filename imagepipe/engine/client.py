@@ -1,0 +1,292 @@
+"""One Docker API address: its own negotiated version, its own deadlines, one docker-py client per thread.
+
+Nothing is read from DOCKER_HOST, Docker contexts or proxy variables: a stray one must not redirect a promotion.
+
+>>> Endpoint("unix:///run/docker.sock").host
+'unix:///run/docker.sock'
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+from docker import APIClient
+from docker.auth import encode_header
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+
+from imagepipe.engine.failure import classify
+from imagepipe.engine.tls import Certificates
+from imagepipe.engine.transport import FOREIGN, explain
+from imagepipe.errors import DeadlineError, SettingsError, UnavailableError
+from imagepipe.model.result import Credential
+
+__all__ = ["Call", "Endpoint", "auth_header", "quoted"]
+
+CONNECT_TIMEOUT_S: Final = 10.0
+# A VCH answers /info by asking vCenter, tens of seconds when that is busy.
+READ_TIMEOUT_S: Final = 120.0
+# docker-py's oldest; only a placeholder, because we prefix paths ourselves. Source: docker-py 7.1 constants.py.
+_FLOOR_VERSION: Final = "1.24"
+_HOST: Final = re.compile(r"unix:///.+|tcp://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_CHUNK_BYTES: Final = 64 * 1024
+# More than any inspect or list of a sane host, less than what would hurt.
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_AUTH: Final = "X-Registry-Auth"
+# dockerd refuses a push without the header, and takes an empty object for nobody.
+# Source: moby v20.10.24 api/server/router/image/image_routes.go postImagesPush.
+_ANONYMOUS: Final = "e30="
+# What credential helpers put in place of a user name. Source: docker-credential-helpers README "identity token".
+_TOKEN_USER: Final = "<token>"  # noqa: S105 - the name of a kind of credential, not one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request whose answer is a stream.
+
+    Attributes:
+        path: Below the version prefix, quoted.
+        params: The query.
+        headers: Headers of its own.
+        data: The body, piece by piece, or None.
+        silence_s: Longest time without a byte from the host, in seconds.
+        total_s: Longest time in all, in seconds, or None when only silence counts.
+    """
+
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    data: Iterable[bytes] | None = None
+    silence_s: float
+    total_s: float | None = None
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it carries no registry credentials."""
+        return self.headers.get(_AUTH, _ANONYMOUS) == _ANONYMOUS
+
+
+class Endpoint:
+    """A Docker Engine API address; threads may share it.
+
+    Args:
+        host: `unix:///path` or `tcp://host:port`.
+        cert_path: The folder with ca.pem, cert.pem and key.pem, or None without TLS.
+        connect_timeout_s: Longest wait for a connection, in seconds.
+        read_timeout_s: Longest wait for an answer that is no stream, in seconds.
+        now: The time that certificates are held against, aware.
+
+    Raises:
+        SettingsError: The address has another shape.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        cert_path: str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if not _HOST.fullmatch(host):
+            raise SettingsError(f"not a Docker host: {host!r}", hint="write unix:///path or tcp://host:port")
+        self.host = host
+        self._cert_path = cert_path
+        self._timeout_s = (connect_timeout_s, read_timeout_s)
+        self._now = now
+        self._local = threading.local()
+        self._api_version: str | None = None
+
+    @property
+    def api_version(self) -> str:
+        """The API version that the host speaks by its own words, asked for once.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        if self._api_version is None:
+            told = self.version().get("ApiVersion")
+            if not isinstance(told, str) or not re.fullmatch(r"[0-9]+\.[0-9]+", told):
+                raise UnavailableError(
+                    f"{self.host}: tells no API version", hint="check that a Docker Engine or VCH answers there"
+                )
+            self._api_version = told
+        return self._api_version
+
+    def version(self) -> Mapping[str, Any]:
+        """Returns what `/version` says; needs no negotiation.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        with self._answer("GET", "/version") as response:
+            told = self._json(response)
+        if not isinstance(told, dict):
+            raise UnavailableError(f"{self.host}: no Docker API", hint="check what answers at this address")
+        return told
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """Returns the decoded answer to a GET.
+
+        Raises:
+            ImagepipeError: What `classify` makes of the host's words, or of the way there.
+        """
+        with self._answer("GET", self._versioned(path), params=params) as response:
+            return self._json(response)
+
+    def post(self, path: str, params: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None) -> Any:
+        """Returns the decoded answer to a POST, None when it is empty.
+
+        Raises:
+            ImagepipeError: As `get`.
+        """
+        with self._answer("POST", self._versioned(path), params=params, json=body) as response:
+            return self._json(response)
+
+    def delete(self, path: str, params: Mapping[str, str] | None = None) -> None:
+        """Deletes.
+
+        Raises:
+            ImagepipeError: As `get`.
+        """
+        with self._answer("DELETE", self._versioned(path), params=params):
+            pass
+
+    @contextmanager
+    def stream(self, call: Call) -> Iterator[Iterator[bytes]]:
+        """Posts, and yields the body's chunks as they come; leaving the block hangs up, which stops the host's work.
+
+        Raises:
+            DeadlineError: The host was silent for too long, or took too long in all.
+            ImagepipeError: As `get`.
+        """
+        with self._answer(
+            "POST",
+            self._versioned(call.path),
+            params=call.params,
+            headers=call.headers,
+            data=call.data,
+            # Sending stalls at the first of the two, and a busy engine may be slow to take a context.
+            timeout=(max(self._timeout_s), call.silence_s) if call.data else (self._timeout_s[0], call.silence_s),
+            anonymous=call.anonymous,
+        ) as response:
+            yield self._chunks(response, call)
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, *, anonymous: bool = False, **request: Any
+    ) -> Iterator[requests.Response]:
+        client = self._client()
+        try:
+            response = client.request(
+                method,
+                f"{client.base_url}{path}",
+                stream=True,
+                allow_redirects=False,
+                **{"timeout": self._timeout_s, **request},
+            )
+        except FOREIGN as error:
+            raise explain(error, self.host) from error
+        try:
+            self._check(response, anonymous=anonymous)
+            yield response
+        finally:
+            response.close()
+
+    def _check(self, response: requests.Response, *, anonymous: bool) -> None:
+        if response.status_code < 300:
+            return
+        text = self._body(response).decode("utf-8", "replace")
+        try:
+            said = str(json.loads(text)["message"])
+        except (ValueError, KeyError, TypeError):
+            said = text.strip()
+        said = said or f"HTTP {response.status_code} {response.reason}"
+        raise classify(said, status=response.status_code, anonymous=anonymous)
+
+    def _json(self, response: requests.Response) -> Any:
+        content = self._body(response)
+        if not content.strip():
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise UnavailableError(
+                f"{self.host}: answers something else than JSON", hint="check that a Docker Engine or VCH answers there"
+            ) from error
+
+    def _body(self, response: requests.Response) -> bytes:
+        content = bytearray()
+        try:
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                content += chunk
+                if len(content) > _MAX_ANSWER_BYTES:
+                    raise UnavailableError(f"{self.host}: answers more than {_MAX_ANSWER_BYTES} bytes")
+        except FOREIGN as error:
+            raise explain(error, self.host) from error
+        return bytes(content)
+
+    def _chunks(self, response: requests.Response, call: Call) -> Iterator[bytes]:
+        started = monotonic()
+        try:
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                yield chunk
+                if call.total_s is not None and monotonic() - started > call.total_s:
+                    raise DeadlineError(
+                        f"{self.host}: not done after {call.total_s:g} s", hint="check that the host is well"
+                    )
+        except FOREIGN as error:
+            raise explain(error, self.host) from error
+
+    def _versioned(self, path: str) -> str:
+        return f"/v{self.api_version}{path}"
+
+    def _client(self) -> APIClient:
+        """Returns this thread's client: sessions of requests must not be shared."""
+        client: APIClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._open()
+            self._local.client = client
+        return client
+
+    def _open(self) -> APIClient:
+        tls: TLSConfig | bool = False
+        if self._cert_path is not None and self.host.startswith("tcp://"):
+            files = Certificates.load(self._cert_path, self._now())
+            tls = TLSConfig(client_cert=(str(files.cert), str(files.key)), ca_cert=str(files.ca), verify=True)
+        try:
+            client = APIClient(base_url=self.host, version=_FLOOR_VERSION, tls=tls, timeout=int(self._timeout_s[1]))
+        except (DockerException, ValueError) as error:
+            raise SettingsError(f"{self.host}: {error}", hint="write unix:///path or tcp://host:port") from error
+        # Proxies, .netrc and REQUESTS_CA_BUNDLE would otherwise override the address and the CA that were configured.
+        client.trust_env = False
+        return client
+
+
+def auth_header(credential: Credential | None, registry: str) -> dict[str, str]:
+    """Returns the header by which a host speaks to the registry in our name.
+
+    Source: moby v20.10.24 api/types/auth.go; a VCH reads `username` and `password` only (VIC v1.5.8
+    image_routes.go), so an identity token works on engines only.
+    """
+    if credential is None:
+        return {_AUTH: _ANONYMOUS}
+    if credential.username == _TOKEN_USER:
+        content = {"identitytoken": credential.password, "serveraddress": registry}
+    else:
+        content = {"username": credential.username, "password": credential.password, "serveraddress": registry}
+    return {_AUTH: encode_header(content).decode()}
+
+
+def quoted(name: str) -> str:
+    """Returns an image or container name as part of a path; `/`, `:` and `@` stay as they are."""
+    return quote(name, safe="/:@")

@@ -1,0 +1,162 @@
+"""What promotion asks of a VCH or an engine: what it is, what it holds, and whether a container can be made of it.
+
+>>> EngineHost.__name__
+'EngineHost'
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+from imagepipe.engine.client import Endpoint, quoted
+from imagepipe.errors import ImagepipeError, InputError, NotFoundError, RefusedError
+from imagepipe.model.digest import Digest
+from imagepipe.model.host import HostInfo, TargetKind
+from imagepipe.model.reference import Pinned, Repository
+
+__all__ = ["EngineHost", "describe"]
+
+# Source: VIC v1.5.8 cmd/docker/main.go:69, lib/apiservers/engine/backends/backends.go:118.
+_VCH_NAME: Final = "vSphere Integrated Containers"
+# Where a repository digest names no host, Docker Hub is meant. Source: distribution reference/normalize.go.
+_HUB: Final = "docker.io"
+
+
+class EngineHost:
+    """One VCH or engine.
+
+    Args:
+        endpoint: Its address.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def info(self) -> HostInfo:
+        """Returns what answers there.
+
+        Raises:
+            CredentialsError: TLS refused us.
+            UnavailableError: Nothing answers.
+        """
+        try:
+            return describe(self._endpoint.get("/info") or {}, self._endpoint.version())
+        except ImagepipeError as error:
+            raise error.doing(f"ask {self._endpoint.host} what it is") from error
+
+    def holds(self, image: Pinned) -> bool:
+        """Tells whether the host knows the image by `repository@digest`.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        try:
+            found = self._endpoint.get(f"/images/{quoted(str(image))}/json")
+        except NotFoundError:
+            return False
+        except ImagepipeError as error:
+            raise error.doing(f"look for {image} on {self._endpoint.host}") from error
+        return image in _pinned(found)
+
+    def held(self, repository: Repository) -> tuple[Digest, ...]:
+        """Returns the digests of this repository that the host holds, sorted.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        try:
+            # Without a filter: which ones a VCH takes differs, and RepoDigests decide anyway.
+            images = self._endpoint.get("/images/json") or ()
+        except ImagepipeError as error:
+            raise error.doing(f"list the images of {self._endpoint.host}") from error
+        pinned = {one for image in images for one in _pinned(image)}
+        return tuple(sorted(one.digest for one in pinned if one.repository == repository))
+
+    def probe(self, image: Pinned) -> None:
+        """Creates a container from `repository@digest` and removes it again: the layers are really there.
+
+        Raises:
+            RefusedError: It cannot be created.
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        name = f"imagepipe-probe-{secrets.token_hex(6)}"
+        # A VCH refuses to create without a command; the container is never started, so any will do.
+        # Source: VIC v1.5.8 lib/apiservers/engine/backends/container.go:2061.
+        body = {"Image": str(image), "Cmd": ["true"], "Labels": {"dev.imagepipe.probe": str(image)}}
+        try:
+            self._endpoint.post("/containers/create", params={"name": name}, body=body)
+        except NotFoundError as error:
+            self._remove(name)
+            raise RefusedError(
+                f"create a container from {image} on {self._endpoint.host}: {error.message}",
+                hint="the host lists the image but lacks it or its layers: remove it there, then promote again",
+            ) from error
+        except ImagepipeError as error:
+            self._remove_quietly(name)
+            raise error.doing(f"create a container from {image} on {self._endpoint.host}") from error
+        except BaseException:
+            self._remove_quietly(name)
+            raise
+        self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        try:
+            # `v`: the image's own volumes were made with it. Force: a VCH may still be busy creating.
+            self._endpoint.delete(f"/containers/{name}", params={"force": "1", "v": "1"})
+        except NotFoundError:
+            return
+        except ImagepipeError as error:
+            failure = error.doing(f"remove the container {name} from {self._endpoint.host}")
+            failure.hint = f"remove it by hand: docker rm -f -v {name}"
+            raise failure from error
+
+    def _remove_quietly(self, name: str) -> None:
+        """Removes what may have been created although the answer was an error; that error is the one to tell."""
+        try:
+            self._remove(name)
+        except ImagepipeError:
+            return
+
+
+def describe(info: Mapping[str, Any], version: Mapping[str, Any]) -> HostInfo:
+    """Returns the facts in the answers to `/info` and `/version`.
+
+    Source: VIC v1.5.8 lib/apiservers/engine/backends/system.go:97-332: keys of SystemStatus begin with a space.
+    """
+    vch = str(info.get("ID")) == _VCH_NAME or str(info.get("Driver")).startswith(_VCH_NAME)
+    status = _system_status(info) if vch else {}
+    engines = [value for key, value in status.items() if key.endswith("Backend Engine")]
+    return HostInfo(
+        kind=TargetKind.VCH if vch else TargetKind.DOCKER,
+        name=str(info.get("Name") or ""),
+        version=str(version.get("Version") or ""),
+        api_version=str(version.get("ApiVersion") or ""),
+        ready=engines == ["RUNNING"] if vch else True,
+        whitelist=_whitelist(status),
+    )
+
+
+def _system_status(info: Mapping[str, Any]) -> Mapping[str, str]:
+    pairs = info.get("SystemStatus")
+    rows = pairs if isinstance(pairs, list) else []
+    return {str(row[0]).strip(): str(row[1]).strip() for row in rows if isinstance(row, list) and len(row) == 2}
+
+
+def _whitelist(status: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Returns the registries that a VCH lists, or None when any is allowed or it does not list them."""
+    listed = status.get("Whitelisted Registries")
+    if not status.get("Registry Whitelist Mode", "").startswith("enabled") or listed is None:
+        return None
+    return tuple(one.strip() for one in listed.split(",") if one.strip())
+
+
+def _pinned(image: Any) -> set[Pinned]:
+    """Returns the image's `RepoDigests`; entries of images without a name (`<none>@<none>`) are no references."""
+    digests = image.get("RepoDigests") if isinstance(image, Mapping) else None
+    found = set()
+    for entry in digests or ():
+        try:
+            found.add(Pinned.parse(str(entry), default_registry=_HUB))
+        except InputError:
+            continue
+    return found

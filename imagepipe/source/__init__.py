@@ -1,0 +1,1 @@
+"""Where the source stands, by the `git` program, which stays inside this package."""

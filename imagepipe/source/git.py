@@ -1,0 +1,135 @@
+"""Asks `git` what is checked out and what changed; never writes, never fetches, never prompts.
+
+>>> Git().revision(Path("/"))
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from imagepipe.errors import DeadlineError, InputError, NotFoundError
+from imagepipe.model.result import SourceRevision
+
+__all__ = ["Git", "without_credentials"]
+
+# A status of a very large work tree on a slow disk takes tens of seconds.
+_TIMEOUT_S: Final = 60.0
+_OPTIONS: Final = (
+    # CI checks out as one user and builds as another. Source: git-config(1) safe.directory.
+    *("-c", "safe.directory=*"),
+    # With that guard off, a checkout must not name programs for git to run.
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.quotePath=false", "-c", "status.relativePaths=false"),
+)
+# Set by git in its own hooks, where they would name another work tree than the path. Source: git(1) "ENVIRONMENT".
+_INHERITED: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE")
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """The port `SourceControl` by the `git` on PATH.
+
+    Attributes:
+        program: The program's name or path.
+        timeout_s: Longest time for one call, in seconds.
+    """
+
+    program: str = "git"
+    timeout_s: float = _TIMEOUT_S
+
+    def revision(self, path: Path) -> SourceRevision | None:
+        """Returns where the work tree round `path` stands; None outside one, without git, or before the first commit.
+
+        Raises:
+            DeadlineError: git did not answer in time.
+        """
+        root = self._root(path)
+        if root is None:
+            return None
+        head = self._ask(root, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD")
+        if head is None:
+            return None
+        commit, seconds = head.split()
+        version = self._ask(root, "describe", "--tags", "--always") or commit[:7]
+        url = self._ask(root, "config", "--get", "remote.origin.url")
+        return SourceRevision(
+            url=without_credentials(url) if url else None,
+            commit=commit,
+            committed_at=datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            branch=self._ask(root, "symbolic-ref", "--short", "--quiet", "HEAD"),
+            version=re.sub(r"^v(?=\d)", "", version),
+            dirty=bool(self._ask(root, "status", "--porcelain", "--untracked-files=normal")),
+            root=root,
+        )
+
+    def changed_since(self, path: Path, revision: str) -> tuple[str, ...]:
+        """Returns the files changed since a revision, uncommitted and untracked ones too, relative to the root, sorted.
+
+        A renamed file counts under both names; an ignored one does not count.
+
+        Raises:
+            NotFoundError: The revision is unknown, or `path` is in no work tree.
+            DeadlineError: git did not answer in time.
+        """
+        root = self._root(path)
+        if root is None:
+            raise NotFoundError(
+                f"{path}: not in a git work tree", hint="run inside a checkout, without --changed-since"
+            )
+        commit = self._ask(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        if commit is None:
+            raise NotFoundError(
+                f"revision {revision!r} is unknown in {root}",
+                hint="correct it, or fetch more history (a shallow clone has only the last commits)",
+            )
+        changed = self._ask(root, "diff", "--name-only", "--no-renames", "--no-relative", "--no-ext-diff", "-z", commit)
+        untracked = self._ask(root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z")
+        if changed is None or untracked is None:
+            raise InputError(f"{root}: git cannot compare it with {revision!r}", hint="run git diff there to see why")
+        return tuple(sorted({name for name in f"{changed}\0{untracked}".split("\0") if name}))
+
+    def _root(self, path: Path) -> Path | None:
+        top = self._ask(path if path.is_dir() else path.parent, "rev-parse", "--show-toplevel")
+        return Path(top) if top else None
+
+    def _ask(self, folder: Path, *arguments: str) -> str | None:
+        """Returns what git prints, None when it says no or is not there."""
+        try:
+            done = subprocess.run(
+                [self.program, "-C", str(folder), *_OPTIONS, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=self.timeout_s,
+                env=_environment(os.environ),
+            )
+        except (FileNotFoundError, PermissionError):
+            return None
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineError(
+                f"git {arguments[0]} in {folder}: no answer within {self.timeout_s:g} s",
+                hint="check the disk that holds the work tree",
+            ) from error
+        return os.fsdecode(done.stdout).rstrip("\n") if done.returncode == 0 else None
+
+
+def without_credentials(url: str) -> str:
+    """Returns a remote's URL without user names and passwords; `git@host:path` stays, its user is no secret."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    # Over SSH the user is part of the address; over HTTP a token may stand in its place.
+    user = userinfo.partition(":")[0] if parts.scheme.endswith("ssh") else ""
+    return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+
+
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in inherited.items() if name not in _INHERITED}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
