@@ -5,6 +5,7 @@ outside of the engine's own namespace, and the machine's iptables, bridges and `
 """
 
 import json
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = ["ETC_DOCKER", "EngineApi", "EngineSpec", "add_public_network", "prepa
 ETC_DOCKER = Path("/etc/docker")  # the engine looks nowhere else for certs.d (Source: moby registry/registry_unix.go)
 _MOUNTS = 'mount --bind "$1" /etc/docker && { [ "$2" = keep ] || mount -t tmpfs -o mode=755 tmpfs /run; } && shift 2'
 
+_PING_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
@@ -42,10 +45,10 @@ class EngineSpec:
 class EngineApi:
     """The few calls of the Docker Engine API that the sandbox makes, over a unix socket."""
 
-    def __init__(self, socket: Path, *, timeout_s: float = 20.0) -> None:
-        transport = httpx.HTTPTransport(uds=str(socket))
+    def __init__(self, path: Path, *, timeout_s: float = 20.0) -> None:
+        transport = httpx.HTTPTransport(uds=str(path))
         self._client = httpx.Client(transport=transport, base_url="http://engine", timeout=timeout_s)
-        self._socket = socket
+        self._socket = path
 
     def __enter__(self) -> "EngineApi":
         return self
@@ -56,8 +59,12 @@ class EngineApi:
     def answers(self) -> bool:
         """Returns whether the engine answers its ping."""
         try:
-            return self._client.get("/_ping", timeout=2.0).status_code == 200
-        except httpx.HTTPError:
+            # First by ourselves: httpcore 1.0 leaves its socket open when a unix socket refuses.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_PING_S)
+                probe.connect(str(self._socket))
+            return self._client.get("/_ping", timeout=_PING_S).status_code == 200
+        except (httpx.HTTPError, OSError):
             return False
 
     def networks(self) -> dict[str, dict[str, Any]]:
@@ -133,11 +140,11 @@ def wait_ready(layout: Layout, record: ProcessRecord, name: str, *, timeout_s: f
         UnavailableError: It ended, or did not answer in time; the message quotes its log.
     """
     deadline = time.monotonic() + timeout_s
-    socket = layout.engine_socket(name)
-    with EngineApi(socket) as api:
-        while not (socket.exists() and api.answers()):
+    place = layout.engine_socket(name)
+    with EngineApi(place) as api:
+        while not api.answers():
             if not alive(record) or time.monotonic() > deadline:
-                raise failure(record, f"{socket} does not answer")
+                raise failure(record, f"{place} does not answer")
             time.sleep(0.05)
 
 

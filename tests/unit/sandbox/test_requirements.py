@@ -1,0 +1,56 @@
+"""What a machine lacks is named all at once, with the way round it."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from imagepipe.errors import SettingsError
+from imagepipe.sandbox import requirements
+
+
+def everything(program: str) -> str | None:
+    return f"/usr/bin/{program}"
+
+
+def nothing(_program: str) -> str | None:
+    return None
+
+
+def test_root_with_all_programs_may_go_on() -> None:
+    requirements.check("own", user_id=lambda: 0, which=everything)
+
+
+def test_all_that_is_missing_is_named_with_what_the_existing_engine_does_instead(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        requirements.check("own", user_id=lambda: 1000, which=nothing, proc=tmp_path)
+    for name in ("dockerd (package docker.io)", "docker-registry", "nsenter", "root", "net namespaces"):
+        assert name in caught.value.message
+    assert "--engine existing" in str(caught.value.hint)
+    assert "behind the VCH" in str(caught.value.hint)
+
+
+def test_an_existing_engine_needs_neither_root_nor_an_engines_programs() -> None:
+    requirements.check("existing", user_id=lambda: 1000, which=lambda name: None if name == "dockerd" else name)
+
+
+def test_an_existing_engine_still_needs_a_registry() -> None:
+    with pytest.raises(SettingsError, match="docker-registry"):
+        requirements.check("existing", which=nothing)
+
+
+def test_an_engine_elsewhere_is_refused() -> None:
+    with pytest.raises(SettingsError, match="not a unix socket"):
+        requirements.existing_engine({"DOCKER_HOST": "tcp://prod:2376"})
+
+
+def test_a_socket_where_nothing_answers_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no Docker Engine answers"):
+        requirements.existing_engine({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+
+
+def test_a_socket_where_something_else_answers_is_no_engine(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(f"{tmp_path}/deaf.sock")
+        with pytest.raises(SettingsError, match="no Docker Engine answers"):
+            requirements.existing_engine({"DOCKER_HOST": f"unix://{tmp_path}/deaf.sock"})
