@@ -46,7 +46,7 @@ class KeylessSigner:
         token = self._tokens.token()
         if not statements:
             return ()
-        from imagepipe.signing import sealed  # noqa: PLC0415 -- sigstore takes 0.4 s to import
+        from imagepipe.signing import sealed  # late: sigstore takes 0.4 s to import
 
         payloads = [statement.payload for statement in statements]
         return tuple(Bundle(raw) for raw in sealed.sign(self._trust, token, payloads, self._timeout_s))

@@ -47,7 +47,6 @@ __all__ = ["KeylessProver", "detect_credential", "sign"]
 
 detect_credential = oidc.detect_credential
 
-_UPDATE_TIMEOUT_S: Final = 60.0  # a handful of small TUF files
 _QUOTE_CHARS: Final = 300
 # Source: Fulcio docs/oid-info.md "Issuer", raw bytes
 _ISSUER_OID: Final = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
@@ -225,7 +224,7 @@ def _trusted_root(trust: SigstoreTrust) -> TrustedRoot:
 def _public(trust: SigstoreTrust) -> ClientTrustConfig:
     what = "fetching the public Sigstore's keys"
     try:
-        return within(_UPDATE_TIMEOUT_S, what, lambda: ClientTrustConfig.production(offline=trust.offline))
+        return within(trust.refresh_timeout_s, what, lambda: ClientTrustConfig.production(offline=trust.offline))
     except ImagepipeError:
         raise
     except Exception as error:

@@ -30,11 +30,13 @@ class SigstoreTrust:
         document: The client trust config; its `signingConfig` may be missing, then it serves verification only.
             None: the public Sigstore, by its TUF repository.
         offline: Whether the public Sigstore's keys are taken as they are on this machine, without a refresh.
+        refresh_timeout_s: Longest wait for that refresh, a handful of small files, in seconds.
     """
 
     name: str
     document: Mapping[str, Any] | None = field(repr=False, hash=False)
     offline: bool = False
+    refresh_timeout_s: float = 60.0
 
     @classmethod
     def load(cls, source: str | Path | None) -> "SigstoreTrust":

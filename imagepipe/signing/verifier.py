@@ -64,13 +64,13 @@ class SigstoreVerifier:
 
     @cached_property
     def _keyless(self) -> "KeylessProver":
-        from imagepipe.signing.sealed import KeylessProver  # noqa: PLC0415 -- sigstore takes 0.4 s to import
+        from imagepipe.signing.sealed import KeylessProver  # late: sigstore takes 0.4 s to import
 
         return KeylessProver(self._trust)
 
 
 def _with_keys(raw: bytes, keys: Sequence[PublicKey]) -> Signed:
-    from imagepipe.signing.key import prove_with_keys  # noqa: PLC0415 -- cryptography is not needed until here
+    from imagepipe.signing.key import prove_with_keys  # late: cryptography takes 0.1 s to import
 
     return prove_with_keys(raw, keys)
 

@@ -3,8 +3,10 @@
 import base64
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,28 +217,38 @@ def test_the_public_sigstore_does_not_trust_a_private_one(sigstore: Sigstore) ->
         verifier.verify(bundle, HELLO.digest, SIGNATURE_PREDICATE, [Identity("ci@example.com", sigstore.url)])
 
 
-@pytest.mark.usefixtures("clean_home")
-def test_the_public_sigstore_s_authority_is_named_when_it_cannot_be_reached(
-    sigstore: Sigstore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raw = sigstore.mint(**EMAIL_CLAIMS)
-    with bound_socket() as nobody:
-        for name in ("HTTPS_PROXY", "https_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        error = failure(raw, SigstoreTrust.load("public").without_refresh(), timeout_s=2)
-        assert isinstance(error, UnavailableError)
-        assert "https://fulcio.sigstore.dev/api/v2/signingCert" in error.message
-
-
-@pytest.mark.usefixtures("clean_home")
-def test_the_public_sigstore_s_keys_are_unavailable_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A port that every request to the world is sent to; nobody listens there yet."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    with bound_socket() as nobody:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with bound_socket() as held:
         for name in ("HTTPS_PROXY", "https_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        verifier = SigstoreVerifier(trust=SigstoreTrust.load(None))
-        with pytest.raises(UnavailableError, match="fetching the public Sigstore's keys"):
-            verifier.verify(
-                Bundle(b"{}"), HELLO.digest, SIGNATURE_PREDICATE, [Identity("ci@example.com", "https://idp.example")]
-            )
+            monkeypatch.setenv(name, f"http://127.0.0.1:{held.getsockname()[1]}")
+        yield held
+
+
+@pytest.mark.usefixtures("clean_home", "proxy")
+def test_the_public_authority_is_named_when_it_cannot_be_reached(sigstore: Sigstore) -> None:
+    error = failure(sigstore.mint(**EMAIL_CLAIMS), SigstoreTrust.load("public").without_refresh(), timeout_s=2)
+    assert isinstance(error, UnavailableError)
+    assert "https://fulcio.sigstore.dev/api/v2/signingCert" in error.message
+
+
+def refreshed(trust: SigstoreTrust) -> None:
+    trusted = [Identity("ci@example.com", "https://idp.example")]
+    SigstoreVerifier(trust=trust).verify(Bundle(b"{}"), HELLO.digest, SIGNATURE_PREDICATE, trusted)
+
+
+@pytest.mark.usefixtures("clean_home", "proxy")
+def test_the_public_keys_are_unavailable_without_a_network() -> None:
+    with pytest.raises(UnavailableError, match="fetching the public Sigstore's keys"):
+        refreshed(SigstoreTrust.load(None))
+
+
+@pytest.mark.usefixtures("clean_home")
+def test_fetching_the_public_keys_has_a_deadline(proxy: socket.socket) -> None:
+    proxy.listen()
+    with pytest.raises(DeadlineError, match=r"fetching the public Sigstore's keys: no answer within 0\.2 s"):
+        refreshed(replace(SigstoreTrust.load(None), refresh_timeout_s=0.2))
