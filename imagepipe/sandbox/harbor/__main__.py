@@ -1,0 +1,36 @@
+"""`python -m imagepipe.sandbox.harbor --config harbor.json`: the stand-in on a TLS socket."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import uvicorn
+
+from imagepipe.sandbox.harbor.app import create_app
+from imagepipe.sandbox.harbor.config import HarborConfig
+
+STOP_S = 1
+"""Seconds that open requests get at SIGTERM."""
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="imagepipe.sandbox.harbor", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="harbor.json")
+    config = HarborConfig.from_file(parser.parse_args().config)
+    uvicorn.run(
+        create_app(config),
+        host=config.listen_host,
+        port=config.listen_port,
+        ssl_certfile=config.cert_file,
+        ssl_keyfile=config.key_file,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=STOP_S,
+    )
+
+
+if __name__ == "__main__":
+    main()
