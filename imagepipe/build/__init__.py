@@ -1,0 +1,1 @@
+"""The use case of building: a pipeline becomes a signed digest."""

@@ -1,0 +1,157 @@
+"""The tables of the configuration, each setting with its unit, default and source.
+
+>>> BuildSettings().jobs
+2
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from imagepipe.errors import InputError
+from imagepipe.model.host import TargetKind
+from imagepipe.model.reference import Repository
+
+__all__ = [
+    "HOST",
+    "BuildSettings",
+    "HarborSettings",
+    "PolicySettings",
+    "Registry",
+    "Section",
+    "SignerSettings",
+    "SigningSettings",
+    "TargetSettings",
+    "Timeouts",
+]
+
+# Source: Docker's DOCKER_HOST; a VCH listens on tcp with TLS, an engine on either.
+HOST: Final = re.compile(r"tcp://[^\s/@]+:[0-9]{1,5}/?|unix:///\S+")
+_URL: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
+
+
+def _registry(value: str) -> str:
+    try:
+        return Repository(value, "project/name").registry
+    except InputError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+
+
+def _host(value: str) -> str:
+    if not HOST.fullmatch(value):
+        raise ValueError("must be tcp://host:port or unix:///path")
+    return value
+
+
+def _url(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError("must be https://host[:port], without user, password or query")
+    return value.rstrip("/")
+
+
+Registry = Annotated[str, AfterValidator(_registry)]
+Host = Annotated[str, AfterValidator(_host)]
+Url = Annotated[str, AfterValidator(_url)]
+# A day: longer is a typing error.
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class Section(BaseModel):
+    """A table of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HarborSettings(Section):
+    """How Harbor is reached, and as whom."""
+
+    url: Url | None = Field(
+        default=None,
+        description="Base URL; default: https://<registry>, as Harbor serves UI, API and registry. Also HARBOR_URL.",
+    )
+    username: str | None = Field(default=None, description="User or robot; default: none. Also HARBOR_USERNAME.")
+    password: SecretStr | None = Field(
+        default=None, description="Its password; default: none. Also HARBOR_PASSWORD; prefer password_file."
+    )
+    password_file: Path | None = Field(default=None, description="File that holds the password; default: none.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the CA; default: /etc/docker/certs.d/<host:port>/ as for Docker, then the system.",
+    )
+
+
+class BuildSettings(Section):
+    """Where images are built; never taken from DOCKER_HOST, which may be a VCH, and a VCH cannot build."""
+
+    host: Host = Field(
+        default="unix:///var/run/docker.sock",
+        description="The Docker Engine that builds. Source: dockerd's default socket.",
+    )
+    jobs: int = Field(default=2, ge=1, le=64, description="Builds, pulls and members handled at once (count).")
+
+
+class SigningSettings(Section):
+    """How images are signed."""
+
+    mode: Literal["keyless", "key", "none"] = Field(
+        default="keyless", description="keyless: public or private Sigstore; key: a key pair; none: unsigned."
+    )
+    trust_config: Path | None = Field(
+        default=None, description="Sigstore client trust config (JSON); default: the public Sigstore."
+    )
+    identity_token_file: Path | None = Field(
+        default=None, description="File with an OIDC identity token; default: the CI job's own identity."
+    )
+    key: Path | None = Field(default=None, description="PEM private key, for mode key; default: none.")
+    public_key: Path | None = Field(default=None, description="PEM public key, for mode key; default: none.")
+    password_file: Path | None = Field(default=None, description="File with the key's password; default: none.")
+
+
+class TargetSettings(Section):
+    """A host that images are promoted to."""
+
+    kind: TargetKind = Field(description="vch or docker; checked against what answers. No default.")
+    host: Host = Field(description="tcp://host:port or unix:///path. No default.")
+    cert_path: Path | None = Field(
+        default=None, description="Folder with ca.pem, cert.pem, key.pem; default: no TLS. Source: vic-machine, Docker."
+    )
+    policy: str | None = Field(default=None, description="The policy in [policies] that guards it; default: none.")
+
+
+class SignerSettings(Section):
+    """One who may sign: an identity with its issuer, or a key."""
+
+    identity: str | None = Field(default=None, min_length=1, description="Certificate subject, exact: e-mail or URI.")
+    issuer: str | None = Field(default=None, min_length=1, description="The OIDC issuer that vouched for it, exact.")
+    key: Path | None = Field(default=None, description="PEM public key.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SignerSettings":
+        keyless = self.identity is not None and self.issuer is not None and self.key is None
+        keyed = self.key is not None and self.identity is None and self.issuer is None
+        if not keyless and not keyed:
+            raise ValueError("must have either `identity` and `issuer`, or `key`")
+        return self
+
+
+class PolicySettings(Section):
+    """Whose signature counts, and what else must be attached."""
+
+    signed_by: list[SignerSettings] = Field(min_length=1, description="One of these must have signed. No default.")
+    max_severity: Literal["none", "low", "medium", "high", "critical"] | None = Field(
+        default=None, description="Worst finding allowed by Harbor's scan; default: no gate."
+    )
+    require_provenance: bool = Field(default=False, description="Whether SLSA provenance by one of them is needed too.")
+
+
+class Timeouts(Section):
+    """Deadlines, in seconds."""
+
+    connect_s: Seconds = Field(default=10, description="To open a connection (s).")
+    read_s: Seconds = Field(default=60, description="Between two bytes of an answer (s). Source: nginx's default.")
+    build_s: Seconds = Field(default=3600, description="Longest silence of a builder (s).")
+    push_s: Seconds = Field(default=1800, description="One push, all layers (s).")
+    pull_s: Seconds = Field(default=1800, description="One pull by a target, all layers (s); a VCH writes disks.")
+    sign_s: Seconds = Field(default=60, description="Certificate, log and timestamp of one signing (s).")

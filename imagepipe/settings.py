@@ -1,0 +1,298 @@
+"""Every setting with its unit, default and source, and where each value came from.
+
+Order: flag > `IMAGEPIPE_…` (nested with `__`) > `HARBOR_…` and `DOCKER_…` > `--config` or the nearest `imagepipe.toml`
+> `$XDG_CONFIG_HOME/imagepipe/config.toml` > default.
+
+>>> settings = load_settings(flags={"registry": "vic.example"}, config_file=None, cwd=Path("/"), environ={"HOME": "/"})
+>>> settings.harbor_url
+'https://vic.example'
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
+
+from imagepipe.errors import NotFoundError, SettingsError
+from imagepipe.layers import Layer, absolute, environment_layer, find_upwards, flags_layer, merge, place_of, read_toml
+from imagepipe.model.evidence import Identity, PublicKey, Signatory, TrustPolicy
+from imagepipe.model.host import Target
+from imagepipe.model.result import Credential
+from imagepipe.problems import Key, did_you_mean, dotted, problems_of
+from imagepipe.sections import (
+    HOST,
+    BuildSettings,
+    HarborSettings,
+    PolicySettings,
+    Registry,
+    Section,
+    SignerSettings,
+    SigningSettings,
+    TargetSettings,
+    Timeouts,
+)
+
+__all__ = [
+    "BuildSettings",
+    "HarborSettings",
+    "PolicySettings",
+    "Settings",
+    "SignerSettings",
+    "SigningSettings",
+    "TargetSettings",
+    "Timeouts",
+    "load_settings",
+    "origins",
+]
+
+CONFIG_NAME: Final = "imagepipe.toml"
+_PREFIX: Final = "IMAGEPIPE_"
+# Names with our prefix that are no settings: --config itself, and what the sandbox keeps for itself.
+_NOT_SETTINGS: Final = ("IMAGEPIPE_CONFIG", "IMAGEPIPE_SANDBOX")
+_HARBOR_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
+    "HARBOR_URL": ("harbor", "url"),
+    "HARBOR_USERNAME": ("harbor", "username"),
+    "HARBOR_PASSWORD": ("harbor", "password"),
+}
+# Either may hold the password; the one of the higher layer counts.
+_PASSWORDS: Final = ("password", "password_file")
+_SECRET_FILE_BYTES: Final = 64 * 1024
+_MASK: Final = "********"
+
+
+class Settings(Section):
+    """All settings."""
+
+    registry: Registry | None = Field(
+        default=None, description="host or host:port that images go to, as on a whitelist; default: none."
+    )
+    harbor: HarborSettings = Field(default_factory=HarborSettings)
+    build: BuildSettings = Field(default_factory=BuildSettings)
+    signing: SigningSettings = Field(default_factory=SigningSettings)
+    targets: dict[str, TargetSettings] = Field(default={}, description="Hosts by name; `env` is Docker's variables.")
+    policies: dict[str, PolicySettings] = Field(default={}, description="Trust policies by name.")
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+
+    _layers: Sequence[Layer] = PrivateAttr(default=())
+
+    def model_post_init(self, context: Any) -> None:
+        """Keeps the layers, so that each value's origin can be told."""
+        self._layers = context or ()
+
+    def require_registry(self) -> str:
+        """Returns the registry.
+
+        Raises:
+            SettingsError: None is configured.
+        """
+        if self.registry is None:
+            raise SettingsError(
+                "no registry is configured", hint=f'write registry = "host" in {CONFIG_NAME}, or set IMAGEPIPE_REGISTRY'
+            )
+        return self.registry
+
+    @property
+    def harbor_url(self) -> str:
+        """Harbor's base URL, without a slash at the end; raises SettingsError where none is known."""
+        return self.harbor.url or f"https://{self.require_registry()}"
+
+    def harbor_credential(self) -> Credential | None:
+        """Returns the name and password of `[harbor]`, or None when neither is set.
+
+        Raises:
+            SettingsError: One is set without the other, or the password file is empty or unreadable.
+            NotFoundError: The password file is not there.
+        """
+        name, password, file = self.harbor.username, self.harbor.password, self.harbor.password_file
+        if name is None and password is None and file is None:
+            return None
+        if name is None:
+            raise SettingsError("harbor: a password without a username", hint="set harbor.username or HARBOR_USERNAME")
+        if password is not None:
+            return Credential(name, password.get_secret_value())
+        if file is None:
+            raise SettingsError("harbor: a username without a password", hint="set harbor.password_file")
+        return Credential(name, self._read("harbor.password_file", file).decode(errors="strict").rstrip("\r\n"))
+
+    def target(self, name: str) -> Target:
+        """Returns the target of that name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = self.targets.get(name)
+        if found is None:
+            raise NotFoundError(
+                f"no target named {name!r}{did_you_mean(name, self.targets)}",
+                hint="set DOCKER_HOST" if name == "env" else f"add [targets.{name}] to {CONFIG_NAME}",
+            )
+        cert_path = str(found.cert_path) if found.cert_path else None
+        return Target(name, found.kind, found.host, cert_path, found.policy)
+
+    def policy(self, name: str) -> TrustPolicy:
+        """Returns the policy of that name, its key files read.
+
+        Raises:
+            NotFoundError: There is none, or one of its key files is not there.
+            SettingsError: A key file is empty or unreadable.
+        """
+        found = self.policies.get(name)
+        if found is None:
+            raise NotFoundError(
+                f"no policy named {name!r}{did_you_mean(name, self.policies)}",
+                hint=f"add [policies.{name}] to {CONFIG_NAME}",
+            )
+        signed_by = tuple(self._signatory(name, index, entry) for index, entry in enumerate(found.signed_by))
+        return TrustPolicy(name, signed_by, found.require_provenance, found.max_severity)
+
+    def origin(self, key: str) -> str:
+        """Returns where a dotted key's value comes from: `imagepipe.toml:3`, a variable's name, `default`."""
+        return place_of(self._layers, tuple(key.split("."))) or "default"
+
+    def _signatory(self, policy: str, index: int, entry: SignerSettings) -> Signatory:
+        if entry.key is not None:
+            return PublicKey(entry.key.stem, self._read(f"policies.{policy}.signed_by.{index}.key", entry.key))
+        assert entry.identity is not None
+        assert entry.issuer is not None
+        return Identity(entry.identity, entry.issuer)
+
+    def _read(self, key: str, file: Path) -> bytes:
+        try:
+            content = file.read_bytes()[:_SECRET_FILE_BYTES]
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{key}: no such file: {file}", hint="check the path") from error
+        except OSError as error:
+            raise SettingsError(f"{key}: cannot read {file}: {error.strerror}", hint="check its permissions") from error
+        if not content.strip():
+            raise SettingsError(f"{key}: {file} is empty", hint="write the secret or key into it")
+        return content
+
+
+def load_settings(
+    *, flags: Mapping[str, object], config_file: Path | None, cwd: Path, environ: Mapping[str, str]
+) -> Settings:
+    """Returns the settings of one command.
+
+    Args:
+        flags: Dotted keys and values from the command line; None is no value.
+        config_file: What --config (or IMAGEPIPE_CONFIG) names, in place of the nearest `imagepipe.toml`.
+        cwd: The working directory: the search starts here, and relative flags and variables stand against it.
+        environ: The environment.
+
+    Raises:
+        SettingsError: Lists every problem as `file:line: key: what`, or with the variable in place of the file.
+        NotFoundError: `config_file` is not there.
+    """
+    lower = [_foreign_variables(environ, cwd), *_files(config_file, cwd, environ)]
+    ours = environment_layer(Settings, environ, prefix=_PREFIX, base=cwd, known=merge(lower), ignore=_NOT_SETTINGS)
+    layers = [flags_layer(flags, cwd), ours, *lower]
+    if place_of(layers, ("targets", "env", "host")):
+        # Docker's variables do not tell what listens there; an engine is what they were made for.
+        layers.append(Layer("default", {"targets": {"env": {"kind": "docker"}}}, cwd))
+    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    layers = _one_password([absolute(Settings, layer, home) for layer in layers])
+    try:
+        settings = Settings.model_validate(merge(layers), context=layers)
+    except ValidationError as error:
+        found = [(problem.key, problem.what) for problem in problems_of(error, Settings)]
+    else:
+        found = list(_inconsistent(settings))
+        if not found:
+            return settings
+    lines = [f"{_nearest(layers, key)}: {dotted(key)}: {what}" for key, what in found]
+    raise SettingsError("\n".join(lines), hint="correct it" if len(lines) == 1 else "correct each of them")
+
+
+def origins(settings: Settings) -> list[tuple[str, str, str]]:
+    """Returns every setting as dotted key, value for display, and origin, in the order of the sections.
+
+    A secret shows as asterisks, what is not set as nothing.
+    """
+    return [(key, _shown(value), settings.origin(key)) for key, value in _leaves(settings.model_dump(), "")]
+
+
+def _leaves(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return _MASK
+    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
+
+
+def _files(config_file: Path | None, cwd: Path, environ: Mapping[str, str]) -> Iterator[Layer]:
+    named = config_file or environ.get("IMAGEPIPE_CONFIG")
+    nearest = cwd / named if named else find_upwards(cwd, CONFIG_NAME)
+    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    base = environ.get("XDG_CONFIG_HOME", "")
+    # Source: XDG Base Directory Specification 0.8: a relative path is to be ignored.
+    users = (Path(base) if base.startswith("/") else home / ".config") / "imagepipe" / "config.toml"
+    for path in (nearest, users if users.is_file() else None):
+        if path is not None:
+            yield read_toml(path, str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path))
+
+
+def _foreign_variables(environ: Mapping[str, str], cwd: Path) -> Layer:
+    """Returns what Harbor's and Docker's own variables say."""
+    values: dict[str, Any] = {}
+    places: dict[Key, str] = {}
+    for name, (section, key) in _HARBOR_VARIABLES.items():
+        if environ.get(name):
+            values.setdefault(section, {})[key] = environ[name]
+            places[section, key] = name
+    host = environ.get("DOCKER_HOST", "")
+    if HOST.fullmatch(host):
+        target = {"host": host}
+        # Source: docker-py utils.kwargs_from_env: either of the two variables turns TLS on; ~/.docker is its default.
+        if environ.get("DOCKER_CERT_PATH") or environ.get("DOCKER_TLS_VERIFY"):
+            target["cert_path"] = environ.get("DOCKER_CERT_PATH") or "~/.docker"
+        values["targets"] = {"env": target}
+        places["targets", "env", "host"] = "DOCKER_HOST"
+        places["targets", "env", "cert_path"] = "DOCKER_CERT_PATH"
+    return Layer("environment", values, cwd, lambda key: places.get(key, "environment"))
+
+
+def _one_password(layers: Sequence[Layer]) -> list[Layer]:
+    """Returns the layers without the passwords that a higher layer replaces, be it by the other of the two keys."""
+    kept, settled = [], False
+    for layer in layers:
+        harbor = layer.values.get("harbor")
+        here = [key for key in _PASSWORDS if isinstance(harbor, Mapping) and key in harbor]
+        if settled and isinstance(harbor, Mapping):
+            rest = {key: value for key, value in harbor.items() if key not in _PASSWORDS}
+            kept.append(replace(layer, values={**layer.values, "harbor": rest}))
+        else:
+            kept.append(layer)
+        if len(here) == len(_PASSWORDS) and not settled:
+            where = layer.where(("harbor", "password"))
+            raise SettingsError(f"{where}: harbor: both password and password_file", hint="keep password_file")
+        settled = settled or bool(here)
+    return kept
+
+
+def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:
+    """Yields what no single value shows: names of things that are not there, keys that are missing together."""
+    for name, target in settings.targets.items():
+        if target.policy is not None and target.policy not in settings.policies:
+            near = did_you_mean(target.policy, settings.policies)
+            yield ("targets", name, "policy"), f"no policy named {target.policy!r}{near}"
+    if settings.signing.mode == "key" and settings.signing.key is None and settings.signing.public_key is None:
+        yield ("signing", "mode"), "key needs signing.key to sign, or signing.public_key to verify"
+
+
+def _nearest(layers: Sequence[Layer], key: Key) -> str:
+    for length in range(len(key), 0, -1):
+        place = place_of(layers, key[:length])
+        if place is not None:
+            return place
+    return "settings"
