@@ -55,9 +55,9 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
                 raise Failure(code)
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
-        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # typer reads it
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        del run.__wrapped__  # type: ignore[attr-defined]  # or typer would look through to the function's own signature
+        del run.__wrapped__  # or typer would look through to the function's own signature
         app.command(name)(run)
         return function
 

@@ -28,7 +28,7 @@ def show(
     rows = origins(session.settings())
     document = {
         "schema": "imagepipe.config/v1",
-        "settings": [{"key": row.key, "value": row.value, "origin": row.origin} for row in rows],
+        "settings": [{"key": key, "value": value, "origin": where} for key, value, where in rows],
     }
-    lines = [f"{row.key} = {row.value}" + (f"  # {row.origin}" if origin else "") for row in rows]
+    lines = [f"{key} = {value}" + (f"  # {where}" if origin else "") for key, value, where in rows]
     session.answer(document, "\n".join(lines))

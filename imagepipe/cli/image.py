@@ -140,9 +140,7 @@ def _platforms(pinned: Pinned, manifest: Manifest | Index, wiring: Wiring) -> li
         children = (pinned.repository.pin(child.digest) for child in manifest.manifests)
         return [entry for child in children for entry in _platforms(child, wiring.registry.manifest(child), wiring)]
     config = ImageConfig.parse(wiring.registry.blob(pinned.repository, manifest.config))
-    return [
-        {"platform": str(config.platform), "manifest": str(manifest.digest), "image_id": str(manifest.image_id)}
-    ]
+    return [{"platform": str(config.platform), "manifest": str(manifest.digest), "image_id": str(manifest.image_id)}]
 
 
 def _signatory(signatory: Any) -> dict[str, str]:

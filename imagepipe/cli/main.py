@@ -61,7 +61,9 @@ def run(argv: list[str]) -> int:
 
 def _unexpected(session: Session, error: Exception, argv: list[str]) -> int:
     if isinstance(error, _CLICK_ERROR):
-        wrong = UsageError(error.format_message(), hint="see `imagepipe --help`, or `imagepipe COMMAND --help`")
+        wrong = UsageError(
+            str(getattr(error, "message", error)), hint="see `imagepipe --help`, or `imagepipe COMMAND --help`"
+        )
         session.fail(wrong)
         return wrong.exit_code
     if {"-v", "--verbose"} & set(argv):

@@ -35,9 +35,12 @@ def run(
     file: Annotated[
         list[Path] | None, typer.Option("--file", "-f", help="A pipeline file; may be repeated.", show_default=False)
     ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Pipelines at once.", show_default=False)] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Pipelines at once.", show_default=False)
+    ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="A tag instead of the pipeline's; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option("--tag", help="A tag instead of the pipeline's; may be repeated.", show_default=False),
     ] = None,
     no_push: Annotated[bool, typer.Option("--no-push", help="Build only.")] = False,
     no_sign: Annotated[bool, typer.Option("--no-sign", help="Push without signature and provenance.")] = False,
@@ -73,53 +76,48 @@ def run(
 
 def schema(session: Session, name: Annotated[str, typer.Argument(help="pipeline or config")]) -> None:
     """Print the JSON Schema of pipeline files or of imagepipe.toml."""
-    from imagepipe.build.schema import schema_of
+    from imagepipe.build.schema import json_schema
 
-    document = schema_of(name)
+    document = json_schema(name)
     session.answer(document, json.dumps(document, indent=2))
 
 
-def run_document(
-    outcomes: tuple[Outcome[Pipeline, RunResult], ...], error: ImagepipeError | None
-) -> dict[str, Any]:
+def run_document(outcomes: tuple[Outcome[Pipeline, RunResult], ...], error: ImagepipeError | None) -> dict[str, Any]:
     """Returns `imagepipe.run/v1`; every digest is named for what it is."""
-    images = []
-    for outcome in outcomes:
-        if outcome.result is None:
-            assert outcome.error is not None
-            images.append({"name": outcome.item.name, "image": None, "error": error_body(outcome.error)})
-            continue
-        result = outcome.result
-        images.append(
-            {
-                "name": result.name,
-                "image": str(result.image) if result.image else None,
-                "tags": [str(tag) for tag in result.tags],
-                "index": str(result.index) if result.index else None,
-                "platforms": [
-                    {
-                        "platform": platform,
-                        "manifest": str(result.manifests[platform]) if platform in result.manifests else None,
-                        "image_id": str(image_id),
-                    }
-                    for platform, image_id in result.image_ids.items()
-                ],
-                "size_bytes": result.size_bytes,
-                "evidence": [
-                    {
-                        "predicate_type": one.predicate_type,
-                        "manifest": str(one.manifest),
-                        "signed_by": str(one.signatory),
-                        "created": one.created,
-                    }
-                    for one in result.evidence
-                ],
-            }
-        )
+    images = [_image(outcome.item.name, outcome.result, outcome.error) for outcome in outcomes]
     document: dict[str, Any] = {"schema": "imagepipe.run/v1", "images": images}
     if error is not None:
         document["error"] = error_body(error)
     return document
+
+
+def _image(name: str, result: RunResult | None, error: ImagepipeError | None) -> dict[str, Any]:
+    if result is None:
+        return {"name": name, "image": None, "error": error_body(error) if error else None}
+    return {
+        "name": name,
+        "image": str(result.image) if result.image else None,
+        "tags": [str(tag) for tag in result.tags],
+        "index": str(result.index) if result.index else None,
+        "platforms": [
+            {
+                "platform": platform,
+                "manifest": str(result.manifests[platform]) if platform in result.manifests else None,
+                "image_id": str(image_id),
+            }
+            for platform, image_id in result.image_ids.items()
+        ],
+        "size_bytes": result.size_bytes,
+        "evidence": [
+            {
+                "predicate_type": one.predicate_type,
+                "manifest": str(one.manifest),
+                "signed_by": str(one.signatory),
+                "created": one.created,
+            }
+            for one in result.evidence
+        ],
+    }
 
 
 def _failure(outcomes: tuple[Outcome[Pipeline, RunResult], ...]) -> ImagepipeError | None:
@@ -143,7 +141,9 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name a file in a folder that exists") from error
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", hint="name a file in a folder that exists"
+        ) from error
 
 
 def _tell_github(results: list[RunResult]) -> None:

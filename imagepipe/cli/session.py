@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from imagepipe.errors import ImagepipeError, UsageError
 
 if TYPE_CHECKING:
-    from imagepipe.events import Event, EventSink
+    from imagepipe.events import EventSink
     from imagepipe.settings import Settings
     from imagepipe.wiring import Wiring
 
@@ -52,7 +52,8 @@ class Session:
         from imagepipe.settings import load_settings
 
         given = {key.replace("__", "."): value for key, value in flags.items() if value is not None}
-        return load_settings(flags=given, config_file=self.config, cwd=Path.cwd(), environ=os.environ)
+        named = self.config or (Path(os.environ["IMAGEPIPE_CONFIG"]) if os.environ.get("IMAGEPIPE_CONFIG") else None)
+        return load_settings(flags=given, config_file=named, cwd=Path.cwd(), environ=os.environ)
 
     def wiring(self, settings: Settings) -> Wiring:
         """Returns the composition root for these settings, with this session's progress as event sink."""
@@ -126,7 +127,3 @@ def error_document(error: ImagepipeError) -> dict[str, Any]:
 def error_body(error: ImagepipeError) -> dict[str, Any]:
     """Returns the `error` object that goes into any document."""
     return {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-
-
-def ignore(event: Event) -> None:
-    """Takes an event and draws nothing."""

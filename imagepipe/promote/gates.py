@@ -62,6 +62,14 @@ def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[
     yield _evidence_gate(f"signature ({policy.name})", image, SIGNATURE_PREDICATE, policy, world)
     if policy.require_provenance:
         yield _evidence_gate(f"provenance ({policy.name})", image, PROVENANCE_PREDICATE, policy, world)
+    if policy.max_severity is not None:
+        # Refused rather than left out: a policy that asks for a scan must not pass without one.
+        yield _verdict(
+            f"scan ({policy.name})",
+            False,
+            "max_severity is set, and scans are not read yet",
+            f"take max_severity out of [policies.{policy.name}] and look at the scan in Harbor",
+        )
 
 
 def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy, world: World) -> GateVerdict:

@@ -83,9 +83,7 @@ def _ask(target: Target, repositories: Sequence[Repository], world: World) -> Ta
     host = world.connect(target).host
     info = host.info()
     held = tuple(
-        _judge(repository.pin(digest), target, world)
-        for repository in repositories
-        for digest in host.held(repository)
+        _judge(repository.pin(digest), target, world) for repository in repositories for digest in host.held(repository)
     )
     return TargetStatus(target.name, target.kind.value, info, held)
 
