@@ -129,6 +129,13 @@ def push(image: BaseImage, client: httpx.Client, credentials: tuple[str, str]) -
     Raises:
         UnavailableError: The registry refused.
     """
+    try:
+        return _push(image, client, credentials)
+    except httpx.HTTPError as error:
+        raise UnavailableError(f"push {BASE_REPOSITORY}:{BASE_TAG}: {error or type(error).__name__}") from None
+
+
+def _push(image: BaseImage, client: httpx.Client, credentials: tuple[str, str]) -> str:
     scope = f"repository:{BASE_REPOSITORY}:pull,push"
     answer = client.get("/service/token", params={"service": "harbor-registry", "scope": scope}, auth=credentials)
     headers = {"Authorization": f"Bearer {_checked(answer).json()['token']}"}

@@ -8,6 +8,7 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,13 @@ class Harbor:
     password_file: Path
 
     def client(self) -> httpx.Client:
-        """Returns a client that trusts the sandbox's CA only and obeys no proxy."""
-        return httpx.Client(base_url=self.url, verify=trusting(self.ca_file), timeout=20.0, trust_env=False)
+        """Returns a client that trusts the sandbox's CA only, obeys no proxy and keeps no cookie.
+
+        Source: goharbor/harbor#13570: with a session cookie Harbor wants a CSRF token.
+        """
+        no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+        tls = trusting(self.ca_file)
+        return httpx.Client(base_url=self.url, verify=tls, cookies=no_cookies, timeout=20.0, trust_env=False)
 
     @property
     def credentials(self) -> tuple[str, str]:
