@@ -1,0 +1,108 @@
+import httpx
+import pytest
+
+from imagepipe.errors import RefusedError, UnavailableError
+from imagepipe.model import media
+from imagepipe.model.digest import Digest
+from imagepipe.model.manifest import Descriptor, Manifest
+from imagepipe.registry.referrers import RegistryReferrers, fallback_tag
+from tests.contract.registry_memory import MemoryRegistry
+from tests.unit.registry.script import ARTIFACT, REPOSITORY, Script, body, image
+
+
+def index(*digests: Digest, **headers: str) -> httpx.Response:
+    entries = [Descriptor(media.OCI_MANIFEST, digest, 7).to_json() for digest in digests]
+    return httpx.Response(
+        200,
+        json={"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries},
+        headers={"Content-Type": media.OCI_INDEX, **headers},
+    )
+
+
+def attachment(subject: Descriptor) -> Digest:
+    memory = MemoryRegistry()
+    return memory.attach(REPOSITORY.pin(subject.digest), subject, ARTIFACT).digest
+
+
+def attaching(script: Script, made: Manifest) -> list[float]:
+    """Lets every blob be known and every manifest be taken, attaches, and returns how long was waited between."""
+    waits: list[float] = []
+    for content in (b"{}", ARTIFACT.content):
+        script.answers["HEAD", f"blobs/{Digest.of(content)}"] = httpx.Response(200)
+    script.answers["PUT", f"manifests/{attachment(made.descriptor)}"] = httpx.Response(201)
+    referrers = RegistryReferrers(script.client, sleep=waits.append)
+    referrers.attach(REPOSITORY.pin(made.digest), made.descriptor, ARTIFACT)
+    return waits
+
+
+def test_referrers_are_read_page_by_page_and_nothing_else_is_looked_at() -> None:
+    subject, first, second = (Digest.of(text) for text in (b"s", b"1", b"2"))
+    more = f'</v2/p/r/referrers/{subject}?page=2>; rel="next"'
+    script = Script({("GET", f"referrers/{subject}"): [index(first, Link=more), index(second)]})
+    listed = RegistryReferrers(script.client).list(REPOSITORY.pin(subject))
+    assert [descriptor.digest for descriptor in listed] == [first, second]
+    assert len(script.asked) == 2
+
+
+def test_a_list_of_referrers_that_never_ends_is_refused() -> None:
+    subject = Digest.of(b"s")
+    script = Script({("GET", f"referrers/{subject}"): index(Link=f'</v2/p/r/referrers/{subject}?page=2>; rel="next"')})
+    with pytest.raises(RefusedError, match="does not end"):
+        RegistryReferrers(script.client).list(REPOSITORY.pin(subject))
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(405), httpx.Response(200, text="a web page")])
+def test_without_the_api_the_tag_is_read(answer: httpx.Response) -> None:
+    subject, attached = Digest.of(b"s"), Digest.of(b"1")
+    script = Script(
+        {("GET", f"referrers/{subject}"): answer, ("GET", f"manifests/sha256-{subject.hex}"): index(attached)}
+    )
+    listed = RegistryReferrers(script.client).list(REPOSITORY.pin(subject))
+    assert [descriptor.digest for descriptor in listed] == [attached]
+
+
+def test_a_fallback_tag_on_something_else_is_not_overwritten() -> None:
+    made = image()
+    script = Script({("GET", f"manifests/{fallback_tag(made.digest)}"): body(made)})
+    with pytest.raises(RefusedError, match="not an index"):
+        attaching(script, made)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"manifests": 3}', '{"manifests": [3]}'])
+def test_a_list_of_referrers_that_is_none_is_told(text: str) -> None:
+    subject = Digest.of(b"s")
+    answer = httpx.Response(200, text=text, headers={"Content-Type": media.OCI_INDEX})
+    with pytest.raises(UnavailableError, match="list what is attached"):
+        RegistryReferrers(Script({("GET", f"referrers/{subject}"): answer}).client).list(REPOSITORY.pin(subject))
+
+
+def test_with_the_api_attaching_writes_no_tag() -> None:
+    made = image()
+    listed = index(attachment(made.descriptor))
+    script = Script({("GET", f"referrers/{made.digest}"): listed})
+    assert attaching(script, made) == []
+    assert script.methods == ["HEAD", "HEAD", "PUT", "GET"]
+
+
+def test_an_api_that_lists_late_is_waited_for() -> None:
+    made = image()
+    script = Script({("GET", f"referrers/{made.digest}"): [index(), index(), index(attachment(made.descriptor))]})
+    assert len(attaching(script, made)) == 2
+
+
+def test_an_api_that_never_lists_it_is_an_error() -> None:
+    made = image()
+    with pytest.raises(UnavailableError, match=r"attach .* to vic\.example/p/r@sha256:.*not done after 8 attempts"):
+        attaching(Script({("GET", f"referrers/{made.digest}"): index()}), made)
+
+
+def test_an_entry_that_a_rival_overwrote_is_written_again() -> None:
+    made = image()
+    ours, rival, tag = attachment(made.descriptor), Digest.of(b"rival"), f"manifests/{fallback_tag(made.digest)}"
+    seen = [httpx.Response(404), index(rival), index(rival), index(rival, ours)]
+    script = Script({("GET", tag): seen, ("PUT", tag): httpx.Response(201)})
+    attaching(script, made)
+    written = [request for request in script.asked if request.method == "PUT" and request.url.path.endswith(tag)]
+    assert len(written) == 2
+    assert rival.hex.encode() in written[1].content
+    assert ours.hex.encode() in written[1].content
