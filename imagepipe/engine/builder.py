@@ -30,6 +30,7 @@ from imagepipe.errors import (
 from imagepipe.events import EventSink
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import TargetKind
+from imagepipe.model.manifest import Platform
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.model.result import BuildRequest, BuiltImage
 from imagepipe.ports import CredentialSource
@@ -39,6 +40,7 @@ __all__ = ["EngineBuilder"]
 # What people need to see of a failed step; more is in the events.
 _TAIL_LINES: Final = 20
 _STEP = re.compile(r"Step \d+/\d+ : ")
+_NOISE = re.compile(r" ---> |Removing intermediate container ")
 _COMMAND_FAILED = re.compile(r"^The command .* returned a non-zero code: \d+|^(?:ADD|COPY) failed|^failed to process")
 
 
@@ -94,11 +96,13 @@ class EngineBuilder:
         try:
             with self._endpoint.stream(call) as chunks:
                 transcript.read(messages(chunks))
-            image_id = transcript.image_id or self._id_of(request.tag)
+            found = self._endpoint.get(f"/images/{transcript.image_id or quoted(str(request.tag))}/json")
         except InputError:
             raise
         except ImagepipeError as error:
             raise transcript.failure(request, error) from error
+        _check_platform(request, found)
+        image_id = transcript.image_id or Digest.parse(str(found["Id"]))
         return BuiltImage(image_id, f"docker-engine/{version} (classic)")
 
     def _check_engine(self) -> str:
@@ -123,9 +127,18 @@ class EngineBuilder:
             return False
         return True
 
-    def _id_of(self, name: Reference) -> Digest:
-        found = self._endpoint.get(f"/images/{quoted(str(name))}/json")
-        return Digest.parse(str(found["Id"]))
+
+def _check_platform(request: BuildRequest, found: Mapping[str, Any]) -> None:
+    """Refuses an image for another platform: `FROM` takes a local base without looking at its platform.
+
+    Source: moby v20.10.24 builder/dockerfile/imagecontext.go.
+    """
+    made = Platform(str(found.get("Os") or "linux"), str(found.get("Architecture") or "unknown"))
+    if not made.matches(Platform.parse(request.platform)):
+        raise BuildError(
+            f"build {request.name}: made an image for {made}, not for {request.platform}",
+            hint="use a base image for that platform, or build it with builder: buildx",
+        )
 
 
 def _parameters(request: BuildRequest) -> dict[str, str]:
@@ -186,5 +199,5 @@ class _Transcript:
             if _STEP.match(line):
                 self.step = line.replace("Step", "step", 1)
                 self.tail.clear()
-            elif line.strip():
+            elif line.strip() and not _NOISE.match(line):
                 self.tail.append(line)

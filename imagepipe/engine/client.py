@@ -8,6 +8,7 @@ Nothing is read from DOCKER_HOST, Docker contexts or proxy variables: a stray on
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -174,7 +175,7 @@ class Endpoint:
             self._versioned(call.path),
             params=call.params,
             headers=call.headers,
-            data=call.data,
+            data=None if call.data is None else iter(call.data),
             # Sending stalls at the first of the two, and a busy engine may be slow to take a context.
             timeout=(max(self._timeout_s), call.silence_s) if call.data else (self._timeout_s[0], call.silence_s),
             anonymous=call.anonymous,
@@ -259,6 +260,8 @@ class Endpoint:
         return client
 
     def _open(self) -> APIClient:
+        if self.host.startswith("unix://"):
+            self._knock(self.host.removeprefix("unix://"))
         tls: TLSConfig | bool = False
         if self._cert_path is not None and self.host.startswith("tcp://"):
             files = Certificates.load(self._cert_path, self._now())
@@ -269,7 +272,18 @@ class Endpoint:
             raise SettingsError(f"{self.host}: {error}", hint="write unix:///path or tcp://host:port") from error
         # Proxies, .netrc and REQUESTS_CA_BUNDLE would otherwise override the address and the CA that were configured.
         client.trust_env = False
+        # A target is asked a handful of things minutes apart: idle connections would only go stale in between.
+        client.headers["Connection"] = "close"
         return client
+
+    def _knock(self, path: str) -> None:
+        """Connects once: docker-py leaves its socket open when nobody answers. Source: docker-py 7.1 unixconn.py."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.settimeout(self._timeout_s[0])
+            try:
+                knock.connect(path)
+            except OSError as error:
+                raise explain(error, self.host) from error
 
 
 def auth_header(credential: Credential | None, registry: str) -> dict[str, str]:

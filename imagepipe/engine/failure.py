@@ -26,10 +26,13 @@ from imagepipe.errors import (
     UnsupportedError,
 )
 
-__all__ = ["classify", "redact"]
+__all__ = ["classify", "plain", "redact"]
 
 # Longer than any message seen, short enough for a terminal: registries may answer with a whole HTML page.
 _MAX_MESSAGE_CHARS: Final = 1000
+# Colours that the classic builder puts round stderr, and whatever else a container prints to steer a terminal.
+# Source: ECMA-48 section 5.4 (control sequences).
+_CONTROLS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
 
 
@@ -224,8 +227,13 @@ def classify(message: str, *, status: int | None = None, anonymous: bool = False
 
 def redact(message: str) -> str:
     """Returns the message on one line, without user names and passwords in URLs, cut to a sane length."""
-    text = _USERINFO.sub("", " ".join(message.split()))
+    text = plain(_USERINFO.sub("", " ".join(message.split())))
     return text if len(text) <= _MAX_MESSAGE_CHARS else text[:_MAX_MESSAGE_CHARS] + " …"
+
+
+def plain(text: str) -> str:
+    """Returns the text without terminal control sequences; tabs and line breaks stay."""
+    return _CONTROLS.sub("", text)
 
 
 # An unknown line in a stream is final: retrying what nobody understands hides it. Source: RFC 9110 section 15.

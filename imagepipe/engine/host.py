@@ -89,7 +89,7 @@ class EngineHost:
             self._remove(name)
             raise RefusedError(
                 f"create a container from {image} on {self._endpoint.host}: {error.message}",
-                hint="the host lists the image but lacks it or its layers: remove it there, then promote again",
+                hint="the host lacks the image or some of its layers: remove it there, then promote again",
             ) from error
         except ImagepipeError as error:
             self._remove_quietly(name)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, Final
 
-from imagepipe.engine.failure import classify
+from imagepipe.engine.failure import classify, plain
 from imagepipe.errors import UnavailableError
 from imagepipe.events import EventSink, Output, Progress
 
@@ -128,13 +128,13 @@ class Relay:
         detail = message.get("progressDetail")
         sizes = detail if isinstance(detail, Mapping) else {}
         current, total = _size(sizes.get("current")), _size(sizes.get("total"))
-        self._sink(Progress(self._step, self._subject, item, status[:_MAX_OUTPUT_CHARS], current, total))
+        self._sink(Progress(self._step, self._subject, item, plain(status)[:_MAX_OUTPUT_CHARS], current, total))
 
     def output(self, text: str) -> tuple[str, ...]:
         """Emits printed text as `Output`, one event per whole line, and returns the lines that were completed."""
         *lines, rest = (self._partial + text).replace("\r\n", "\n").split("\n")
         self._partial = rest[:_MAX_OUTPUT_CHARS]
-        cut = tuple(line.rstrip("\r")[:_MAX_OUTPUT_CHARS] for line in lines)
+        cut = tuple(plain(line)[:_MAX_OUTPUT_CHARS] for line in lines)
         for line in cut:
             self._line(line)
         return cut
