@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
 from imagepipe.errors import InputError, NotFoundError, UsageError
 from imagepipe.problems import Key, dotted, problems_of
@@ -61,13 +62,11 @@ class Document:
 
     def where(self, key: Key) -> str:
         """Returns `file:line:column` of the key, or of the nearest thing round it; or what else set it."""
-        for length in range(len(key), -1, -1):
-            near = key[:length]
-            if near in self.origins:
-                return f"{self.file} ({self.origins[near]})"
-            if near in self.marks:
-                return f"{self.file}:{self.marks[near]}"
-        return self.file
+        near = [key[:length] for length in range(len(key), -1, -1)]
+        for part in near:
+            if part in self.origins:
+                return f"{self.file} ({self.origins[part]})"
+        return f"{self.file}:{self._position(key)}"
 
     def problem(self, key: Key, what: str) -> str:
         """Returns one line of a refusal: `file:line:column: key: what`."""
@@ -154,8 +153,9 @@ def parse_document(raw: bytes, file: str) -> Document:
         raise InputError(f"{file}:{line}: not UTF-8", hint="save the file as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         raise InputError(_bad_yaml(file, error), hint="correct the YAML") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: bad YAML: {' '.join(str(error).split())}", hint="correct the YAML") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{file}:{line}: bad YAML: {error.reason}", hint="correct the YAML") from error
     except RecursionError as error:
         raise InputError(f"{file}: nested too deeply") from error
     if node is None:
@@ -247,7 +247,8 @@ def _mark(node: yaml.Node) -> Mark:
 
 def _bad_yaml(file: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
-    place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+    assert mark is not None
+    place = f"{file}:{mark.line + 1}:{mark.column + 1}"
     said = ", ".join(part for part in (error.context, error.problem) if part)
     return f"{place}: bad YAML: {said}"
 

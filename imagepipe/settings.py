@@ -115,7 +115,7 @@ class Settings(Section):
             return Credential(name, password.get_secret_value())
         if file is None:
             raise SettingsError("harbor: a username without a password", hint="set harbor.password_file")
-        return Credential(name, self._read("harbor.password_file", file).decode(errors="strict").rstrip("\r\n"))
+        return Credential(name, self._secret("harbor.password_file", file))
 
     def target(self, name: str) -> Target:
         """Returns the target of that name.
@@ -148,9 +148,9 @@ class Settings(Section):
         signed_by = tuple(self._signatory(name, index, entry) for index, entry in enumerate(found.signed_by))
         return TrustPolicy(name, signed_by, found.require_provenance, found.max_severity)
 
-    def origin(self, key: str) -> str:
-        """Returns where a dotted key's value comes from: `imagepipe.toml:3`, a variable's name, `default`."""
-        return place_of(self._layers, tuple(key.split("."))) or "default"
+    def origin(self, *key: str) -> str:
+        """Returns where a key's value comes from: `imagepipe.toml:3`, a variable's name, `default`."""
+        return place_of(self._layers, key) or "default"
 
     def _signatory(self, policy: str, index: int, entry: SignerSettings) -> Signatory:
         if entry.key is not None:
@@ -158,6 +158,13 @@ class Settings(Section):
         assert entry.identity is not None
         assert entry.issuer is not None
         return Identity(entry.identity, entry.issuer)
+
+    def _secret(self, key: str, file: Path) -> str:
+        try:
+            return self._read(key, file).decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            # The decoder's error holds the bytes, which are the secret.
+            raise SettingsError(f"{key}: {file} is not UTF-8", hint="write the secret as text") from None
 
     def _read(self, key: str, file: Path) -> bytes:
         try:
@@ -211,15 +218,15 @@ def origins(settings: Settings) -> list[tuple[str, str, str]]:
 
     A secret shows as asterisks, what is not set as nothing.
     """
-    return [(key, _shown(value), settings.origin(key)) for key, value in _leaves(settings.model_dump(), "")]
+    return [(dotted(key), _shown(value), settings.origin(*key)) for key, value in _leaves(settings.model_dump(), ())]
 
 
-def _leaves(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(data: Mapping[str, Any], key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in data.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaves(value, (*key, name))
         else:
-            yield f"{prefix}{name}", value
+            yield (*key, name), value
 
 
 def _shown(value: Any) -> str:

@@ -73,9 +73,9 @@ class _Loader:
     """Reads files below one root, each once."""
 
     def __init__(self, root: Path, registry: str) -> None:
-        self.root = root
+        self.root = root.resolve()
         self.registry = registry
-        self.folder = find_folder(root)
+        self.folder = find_folder(self.root)
         self.loaded: dict[Path, Pipeline] = {}
 
     def files(self, names: Iterable[str | Path]) -> list[Path]:
@@ -115,11 +115,11 @@ class _Loader:
     def with_needs(self, named: list[Pipeline]) -> list[Pipeline]:
         """Returns the pipelines and, behind them, every file beside them that they need and that was not named."""
         found = list(named)
-        for pipeline in found:
+        for pipeline in found:  # grows while it is walked: what is needed has needs of its own
             for need in pipeline.needs:
-                beside = pipeline.file.parent / f"{need}{_SUFFIX}"
-                if all(other.name != need for other in found) and beside.is_file():
-                    found.append(self.load(beside.resolve()))
+                beside = (pipeline.file.parent / f"{need}{_SUFFIX}").resolve()
+                if all(need != other.name and beside != other.file for other in found) and beside.is_file():
+                    found.append(self.load(beside))
         return found
 
     def shown(self, path: Path) -> str:
