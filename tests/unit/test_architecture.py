@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,9 @@ LOUD = {
 }  # fmt: skip
 THREADS = {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Pool"}
 
+# Read once: every rule walks every module.
+SOURCES: list["Source"] = []
+
 MAX_LINES, MAX_STATEMENTS, MAX_METHODS, MAX_PROTOCOL_METHODS = 350, 40, 15, 5
 
 
@@ -78,7 +82,7 @@ class Source:
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         return cls(".".join(parts).removesuffix(".__init__"), path.read_text())
 
-    @property
+    @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
@@ -211,7 +215,7 @@ def _too_many_methods(source: Source, node: ast.ClassDef) -> Iterator[str]:
 
 
 def public_names_are_listed(source: Source) -> Iterator[str]:
-    """A public module with functions or classes has `__all__`, and each name in it exists; the sandbox is not public."""
+    """A public module with functions or classes has `__all__`, and each name in it exists; the sandbox is private."""
     listed: list[str] | None = None
     defined = set[str]()
     speaks = False
@@ -251,9 +255,10 @@ RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_module_keeps_the_rule(rule: Callable[[Source], Iterator[str]]) -> None:
-    sources = [Source.at(path) for path in sorted(PACKAGE.rglob("*.py"))]
-    assert len(sources) > 20
-    complaints = [complaint for source in sources for complaint in rule(source)]
+    if not SOURCES:
+        SOURCES.extend(Source.at(path) for path in sorted(PACKAGE.rglob("*.py")))
+    assert len(SOURCES) > 20
+    complaints = [complaint for source in SOURCES for complaint in rule(source)]
     assert complaints == []
 
 
