@@ -1,8 +1,8 @@
 """imagepipe: from a merged commit to a running, trusted container.
 
-    >>> import imagepipe
-    >>> imagepipe.__version__.count(".")
-    2
+>>> import imagepipe
+>>> imagepipe.__version__.count(".")
+2
 """
 
 __version__ = "0.1.0"

@@ -15,7 +15,8 @@ from imagepipe.sandbox.harbor.problems import HarborError, bad_request, not_foun
 from imagepipe.sandbox.harbor.store import Store
 from imagepipe.sandbox.harbor.tokens import SERVICE
 
-_PART = r"[a-z0-9]+(?:(?:[._]|__|[-]*)[a-z0-9]+)*"
+# As upstream, but never repeating an empty match: Go's regexp is linear, Python's backtracks.
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _NAME = rf"(?P<repository>{_PART}(?:/{_PART})*)"
 _PATTERNS = {
     "manifest": re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>.*)"),
