@@ -35,6 +35,14 @@ class EvidenceWriter:
         self._reader = reader
         self._clock = clock
 
+    def signatory(self) -> Signatory:
+        """Returns who would sign.
+
+        Raises:
+            IdentityError: No identity can be had, or it has expired: better told before anything is changed.
+        """
+        return self._signer.signatory()
+
     def ensure(self, image: Pinned, subject: Descriptor, statements: Sequence[Statement]) -> tuple[EvidenceResult, ...]:
         """Makes sure that the image carries one statement of each type by our signatory.
 

@@ -60,12 +60,14 @@ def apply(plan: PromotionPlan, world: World, *, reason: str = "", jobs: int = 8)
 
     Raises:
         GateError: A gate said no; no host was touched.
+        IdentityError: There is nobody to sign the record; no host was touched.
         StalePlanError: The image behind the plan is gone or another.
     """
     check_gates(plan)
     subject = find_subject(Reference(plan.image.repository, digest=plan.image.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
+    world.writer.signatory()  # a promotion that could not be put on record is not begun
     started = world.clock.now()
     hosts = _by_host(plan.targets)
     outcomes = fanout.each(hosts, lambda group: [promote_to(one, subject.platform, world) for one in group], jobs=jobs)

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -6,6 +7,7 @@ from imagepipe.errors import (
     CredentialsError,
     DeadlineError,
     GateError,
+    IdentityError,
     NotFoundError,
     RefusedError,
     SettingsError,
@@ -17,7 +19,7 @@ from imagepipe.errors import (
 from imagepipe.events import Retried
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, Statement, TrustPolicy
+from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, Bundle, Statement, TrustPolicy
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.manifest import Platform
 from imagepipe.model.promotion import Arrival, PromotionPlan, TargetPlan
@@ -25,6 +27,7 @@ from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import Promotion, apply, check_gates
 from imagepipe.promote.status import survey
+from tests.contract.signing_memory import MemorySigner
 from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
 
 TAGGED = Reference.parse(f"{REPOSITORY}:1.4")
@@ -430,10 +433,25 @@ def test_what_another_pull_cannot_help_is_not_repeated(error: UnavailableError) 
     assert len(small.hosts["vch-a"].pulled) == 1
 
 
-def test_a_record_that_cannot_be_attached_is_told_with_what_was_done() -> None:
+def test_without_anybody_to_sign_the_record_no_host_is_touched() -> None:
     small = Small()
     small.image()
-    small.signer.failure = UnavailableError("the log is away")
+    small.signer.failure = IdentityError("expired")
+    with pytest.raises(IdentityError):
+        promote(small, small.target("vch-a"))
+    assert small.hosts["vch-a"].pulled == []
+
+
+class LogAway(MemorySigner):
+    """Knows who it is, but cannot sign."""
+
+    def sign(self, statements: Sequence[Statement]) -> tuple[Bundle, ...]:
+        raise UnavailableError("the log is away")
+
+
+def test_a_record_that_cannot_be_attached_is_told_with_what_was_done() -> None:
+    small = Small(signer=LogAway(CI))
+    small.image()
     promotion = promote(small, small.target("vch-a"))
     assert [one.arrival for one in promotion.targets] == [Arrival.PROMOTED]
     assert promotion.record is None
@@ -449,6 +467,13 @@ def test_a_plan_whose_gates_said_no_is_not_carried_out() -> None:
         check_gates(plan)
     with pytest.raises(GateError):
         apply(plan, world)
+
+
+def test_a_policy_that_asks_for_a_scan_is_not_passed_without_one() -> None:
+    small = Small(policy=TrustPolicy("prod", (CI,), max_severity="high"))
+    small.image()
+    with pytest.raises(GateError, match="max_severity"):
+        promote(small, small.target("vch-a"))
 
 
 def test_equal_plans_have_equal_digests_and_other_targets_another() -> None:
