@@ -64,6 +64,11 @@ def version_of(request: Request) -> tuple[int, int] | None:
     return version
 
 
+def flag(request: Request, name: str) -> bool:
+    """Returns a yes/no of the query. Source: docker 1.13 api/server/httputils/form.go:11."""
+    return request.query_params.get(name, "").strip().lower() not in {"", "0", "no", "false", "none"}
+
+
 def line(value: object) -> bytes:
     """Returns one object of a progress stream; VIC separates them with CR LF."""
     return json.dumps(value, separators=(",", ":")).encode() + b"\r\n"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from imagepipe.sandbox.vch import rewrite
-from imagepipe.sandbox.vch.answers import PRODUCT, RefusalError, from_portlayer
+from imagepipe.sandbox.vch.answers import PRODUCT, RefusalError, flag, from_portlayer
 from imagepipe.sandbox.vch.creation import checked
 from imagepipe.sandbox.vch.facade import Facade
 from imagepipe.sandbox.vch.filters import refuse_unsupported
@@ -65,7 +65,7 @@ async def remove_container(facade: Facade, request: Request) -> Response:
     """Answers `DELETE /containers/{id}`."""
     name = request.path_params["id"]
     found = await facade.container(name)
-    if found["State"]["Running"] and request.query_params.get("force") not in {"1", "true"}:
+    if found["State"]["Running"] and not flag(request, "force"):
         text = "You cannot remove a running container. Stop the container before attempting removal or use -f"
         raise RefusalError(text, 409)
     response = await forward(facade, request)

@@ -53,6 +53,7 @@ class Engine:
         self._client = httpx.AsyncClient(
             transport=transport or httpx.AsyncHTTPTransport(uds=socket_path),
             base_url="http://engine",
+            headers={"accept-encoding": "identity"},  # bodies are passed on as they are
             timeout=httpx.Timeout(DEADLINE_S, connect=5.0, pool=None),
         )
 

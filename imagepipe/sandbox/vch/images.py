@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from imagepipe.sandbox.vch import rewrite
-from imagepipe.sandbox.vch.answers import RefusalError
+from imagepipe.sandbox.vch.answers import RefusalError, flag
 from imagepipe.sandbox.vch.facade import Facade
 from imagepipe.sandbox.vch.filters import reference_matches, refuse_unsupported, values
 from imagepipe.sandbox.vch.references import Reference
@@ -72,7 +72,7 @@ async def remove_image(facade: Facade, request: Request) -> Response:
     image_id = facade.find_image(name)
     tags, digests = tables.tags(image_id), tables.digests(image_id)
     is_id = tables.with_id(name) is not None
-    if len(tags) > 1 and is_id and request.query_params.get("force") not in {"1", "true"}:
+    if len(tags) > 1 and is_id and not flag(request, "force"):
         short = image_id[:12]
         text = f"conflict: unable to delete {short} (must be forced) - image is referenced in one or more repositories"
         raise RefusalError(text, 409)
