@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagepipe import __version__
-from imagepipe.errors import SettingsError, UsageError
+from imagepipe.errors import InputError, NotFoundError, SettingsError, UsageError
 from imagepipe.model.reference import Pinned, Reference, Repository
 
 if TYPE_CHECKING:
@@ -70,8 +70,15 @@ class Wiring:
         self._clock = SystemClock()
 
     def reference(self, text: str) -> Reference:
-        """Returns the image that a user names; without a host it is in the configured registry."""
-        return Reference.parse(text, default_registry=self._settings.registry)
+        """Returns the image that a user names; without a host it is in the configured registry.
+
+        Raises:
+            InputError: It is no image name, or names no project of the configured registry.
+        """
+        reference = Reference.parse(text, default_registry=self._settings.registry)
+        if reference.repository.registry == self._settings.registry and not reference.repository.name:
+            raise InputError(f"no project in image name {text!r}", hint="write project/name:tag")
+        return reference
 
     def pin(self, text: str) -> Pinned:
         """Returns the image that a user names, its tag resolved once.
@@ -83,7 +90,10 @@ class Wiring:
         if reference.digest is not None:
             return reference.repository.pin(reference.digest)
         named = reference if reference.tag else reference.repository.tagged("latest")
-        return reference.repository.pin(self.registry.resolve(named).digest)
+        try:
+            return reference.repository.pin(self.registry.resolve(named).digest)
+        except NotFoundError as error:
+            raise NotFoundError(error.message, hint=error.hint or "check project, name and tag") from error
 
     def target(self, name: str) -> Target:
         """Returns the configured target of that name; raises NotFoundError."""

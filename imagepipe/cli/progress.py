@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -47,11 +48,11 @@ def plain_line(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 -
     """Returns the one line that tells of an event, or None where it is not worth one."""
     match event:
         case StepStarted(step, subject):
-            return f"-> {step} {subject}"
+            return f"-> {step} {short(subject)}"
         case StepFinished(step, subject, duration_s, detail):
-            return f"ok {step} {subject} ({duration_s:.1f} s)" + (f" {detail}" if detail else "")
+            return f"ok {step} {short(subject)} ({duration_s:.1f} s)" + (f" {detail}" if detail else "")
         case StepFailed(step, subject, duration_s, _):
-            return f"FAILED {step} {subject} ({duration_s:.1f} s)"
+            return f"FAILED {step} {short(subject)} ({duration_s:.1f} s)"
         case Output(step, subject, line):
             return f"   {step} {subject} | {line}" if verbose else None
         case Warned(subject, message):
@@ -60,6 +61,11 @@ def plain_line(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 -
             return f"   {what}: attempt {attempt} failed ({reason}); trying again in {delay_s:.1f} s"
         case Progress():
             return None
+
+
+def short(subject: str) -> str:
+    """Returns a subject with its digest cut to 12 digits: the whole one stands in the answer."""
+    return re.sub(r"@sha256:([0-9a-f]{12})[0-9a-f]{52}", r"@\1", subject)
 
 
 class _Nothing:
@@ -91,12 +97,12 @@ class _Live:
 
     def __init__(self, *, verbose: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._verbose = verbose
         self._console: Console = Console(stderr=True, highlight=False)
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), DownloadColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._bars = Bars(*columns, console=self._console, transient=True)
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._bytes: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
@@ -113,7 +119,7 @@ class _Live:
     def _update(self, event: Event) -> None:
         match event:
             case StepStarted(step, subject):
-                self._tasks[step, subject] = self._bars.add_task(f"{step} {subject}", total=None)
+                self._tasks[step, subject] = self._bars.add_task(f"{step} {short(subject)}", total=None)
                 return
             case Progress(step, subject, item, status, current, total):
                 self._advance((step, subject), item, status, current, total)
@@ -136,4 +142,5 @@ class _Live:
         if total:
             sizes[item] = (min(current, total), total)
         done, all_bytes = sum(size[0] for size in sizes.values()), sum(size[1] for size in sizes.values())
-        self._bars.update(task, completed=done, total=all_bytes or None, description=f"{key[0]} {key[1]} {status}")
+        amount = f"{done / 1e6:.1f} of {all_bytes / 1e6:.1f} MB" if all_bytes else status
+        self._bars.update(task, description=f"{key[0]} {short(key[1])}  {amount}")

@@ -58,7 +58,10 @@ def find_subject(reference: Reference, world: World) -> Subject:
     """
     if reference.digest is None:
         tag = reference.tag or "latest"
-        image = reference.repository.pin(world.source.resolve(reference.repository.tagged(tag)).digest)
+        try:
+            image = reference.repository.pin(world.source.resolve(reference.repository.tagged(tag)).digest)
+        except NotFoundError as error:
+            raise NotFoundError(error.message, hint=error.hint or "check project, name and tag") from error
     else:
         image = reference.repository.pin(reference.digest)
     manifest = world.source.manifest(image)
