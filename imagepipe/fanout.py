@@ -7,7 +7,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from imagepipe.errors import DeadlineError, ImagepipeError
 
@@ -39,8 +39,7 @@ class Outcome(Generic[Item, Result]):
         """
         if self.error is not None:
             raise self.error
-        assert self.result is not None
-        return self.result
+        return cast("Result", self.result)
 
 
 def each(items: Iterable[Item], function: Callable[[Item], Result], *, jobs: int) -> tuple[Outcome[Item, Result], ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from imagepipe.errors import SettingsError, VerificationError
+from imagepipe.errors import InputError, SettingsError, VerificationError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.reference import Pinned
@@ -129,7 +129,7 @@ class Statement:
                 if "sha256" in subject["digest"]
             )
             return cls(payload, subjects, str(data["predicateType"]), dict(data.get("predicate") or {}))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise VerificationError(f"malformed in-toto statement: {error!r}") from error
 
     def speaks_of(self, digest: Digest) -> bool:

@@ -79,7 +79,7 @@ class Descriptor:
                 artifact_type=data.get("artifactType"),
                 annotations=dict(data.get("annotations") or {}),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise RefusedError(f"malformed descriptor: {error!r}", hint=_MALFORMED_HINT) from error
 
     def to_json(self) -> dict[str, Any]:
@@ -177,12 +177,15 @@ class ImageConfig:
         history = data.get("history") or []
         if not isinstance(history, list):
             raise RefusedError("malformed image config: history is not a list", hint=_MALFORMED_HINT)
-        return cls(
-            platform=Platform(str(data.get("os") or "linux"), str(data.get("architecture") or "unknown")),
-            labels=dict((data.get("config") or {}).get("Labels") or {}),
-            history_entries=len(history),
-            history_layers=sum(1 for entry in history if not entry.get("empty_layer")),
-        )
+        try:
+            return cls(
+                platform=Platform(str(data.get("os") or "linux"), str(data.get("architecture") or "unknown")),
+                labels=dict((data.get("config") or {}).get("Labels") or {}),
+                history_entries=len(history),
+                history_layers=sum(1 for entry in history if not entry.get("empty_layer")),
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RefusedError(f"malformed image config: {error!r}", hint=_MALFORMED_HINT) from error
 
 
 def parse_manifest(raw: bytes, media_type: str, *, expected: Digest | None = None) -> Manifest | Index:
@@ -203,6 +206,13 @@ def parse_manifest(raw: bytes, media_type: str, *, expected: Digest | None = Non
     stated = data.get("mediaType") or media_type
     if stated != media_type:
         raise DigestMismatchError(f"manifest {digest} says it is {stated}, the registry says {media_type}")
+    try:
+        return _parsed(raw, media_type, digest, data)
+    except (TypeError, ValueError) as error:
+        raise RefusedError(f"malformed manifest {digest}: {error!r}", hint=_MALFORMED_HINT) from error
+
+
+def _parsed(raw: bytes, media_type: str, digest: Digest, data: Mapping[str, Any]) -> Manifest | Index:
     if media_type in media.INDEX_TYPES:
         children = tuple(Descriptor.from_json(child) for child in data.get("manifests") or ())
         return Index(raw, media_type, digest, children, dict(data.get("annotations") or {}))
