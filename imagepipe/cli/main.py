@@ -61,9 +61,11 @@ def run(argv: list[str]) -> int:
 
 def _unexpected(session: Session, error: Exception, argv: list[str]) -> int:
     if isinstance(error, _CLICK_ERROR):
-        wrong = UsageError(
-            str(getattr(error, "message", error)), hint="see `imagepipe --help`, or `imagepipe COMMAND --help`"
-        )
+        said = str(error.format_message())  # type: ignore[attr-defined] # every one of them has it
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{said}\n")
+            return UsageError.exit_code
+        wrong = UsageError(said, hint="see `imagepipe --help`, or `imagepipe COMMAND --help`")
         session.fail(wrong)
         return wrong.exit_code
     if {"-v", "--verbose"} & set(argv):
