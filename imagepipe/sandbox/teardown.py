@@ -9,13 +9,18 @@ from imagepipe.errors import ImagepipeError, InputError, UnavailableError
 from imagepipe.sandbox import namespaces
 from imagepipe.sandbox.engines import EngineApi
 from imagepipe.sandbox.layout import Layout
-from imagepipe.sandbox.processes import end_all, end_containers
+from imagepipe.sandbox.processes import end_all, end_containers, marked
 from imagepipe.sandbox.standins import Places
 from imagepipe.sandbox.state import Record, State
 
-__all__ = ["clear", "recorded", "remove", "remove_empty"]
+__all__ = ["clear", "recorded", "remains", "remove", "remove_empty"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
+
+
+def remains(layout: Layout) -> bool:
+    """Returns whether anything of a sandbox is there: its record, or what its name leads to without one."""
+    return layout.state_file.exists() or bool(namespaces.present(layout)) or bool(marked(layout.world_id))
 
 
 def remove(layout: Layout) -> None:

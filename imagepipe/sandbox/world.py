@@ -85,8 +85,9 @@ class World:
         with locked(directory):
             if self._is_up():
                 return self._require_same(wanted)
-            with step(sink, "clear", str(directory)):
-                made = (*teardown.clear(self._layout), *made)
+            if teardown.remains(self._layout):
+                with step(sink, "clear", str(directory)):
+                    made = (*teardown.clear(self._layout), *made)
             return self._build(wanted, made, sink)
 
     def _build(self, wanted: Options, made: tuple[str, ...], sink: EventSink) -> None:
@@ -152,7 +153,7 @@ class World:
         """
         _refuse_foreign(self._layout)
         made = _missing_parents(self._layout.directory)
-        there = self._layout.state_file.exists()
+        there = teardown.remains(self._layout)
         with locked(self._layout.directory):
             teardown.remove(self._layout)
         teardown.remove_empty(made)

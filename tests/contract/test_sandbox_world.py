@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -233,6 +234,13 @@ def test_a_world_whose_record_is_lost_goes_down_all_the_same(directory: Path) ->
     Layout.at(directory).state_file.write_text("{")
     assert world.status()["state"] == "broken"
     world.down()
+    assert traces(directory) == set()
+
+
+def test_a_world_whose_directory_was_deleted_goes_down_all_the_same(directory: Path) -> None:
+    world = World.up(Options(directory))
+    shutil.rmtree(directory, ignore_errors=True)
+    assert world.down() is True
     assert traces(directory) == set()
 
 
