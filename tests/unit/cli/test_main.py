@@ -1,0 +1,156 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagepipe import __version__
+from imagepipe.cli.main import _unexpected as unexpected
+from imagepipe.cli.main import run
+from imagepipe.cli.session import Session
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration of this machine is seen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_HOME", "IMAGEPIPE_CONFIG", "DOCKER_HOST", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "imagepipe.error/v1"
+    error: dict[str, object] = document["error"]
+    return error
+
+
+def test_the_version_is_printed_in_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"imagepipe {__version__}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "imagepipe", "-V"], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == f"imagepipe {__version__}\n"
+
+
+def test_the_version_imports_nothing_that_costs() -> None:
+    program = (
+        "import sys; sys.argv = ['imagepipe', '--version']; import imagepipe.__main__ as m; m.main();"
+        "print(sorted({'docker', 'sigstore', 'httpx', 'pydantic', 'typer', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_does_not_import_the_adapters() -> None:
+    program = (
+        "import sys; from imagepipe.cli.main import run; run(['--help']);"
+        "print(sorted({'docker', 'sigstore', 'httpx', 'yaml', 'cryptography'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("argv", [["promot"], ["promote"], ["promote", "x"], ["run", "--no-such"], ["run", "-j", "0"]])
+def test_a_command_line_that_makes_no_sense_is_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert "hint: " in printed.err
+
+
+def test_a_usage_error_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["promote", "x", "--json"]) == 2
+    error = error_of(capsys)
+    assert error["kind"] == "usage"
+    assert "--to" in str(error["message"])
+
+
+@pytest.mark.parametrize("argv", [[], ["sandbox"], ["config"]])
+def test_no_command_shows_the_help(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(argv) == 2
+    assert "Usage: imagepipe" in capsys.readouterr().err
+
+
+def test_without_a_registry_a_short_image_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["digest", "es-sandbox/hello:1", "--json"]) == 3
+    error = error_of(capsys)
+    assert "no registry" in str(error["message"])
+    assert "imagepipe.toml" in str(error["hint"])
+
+
+def test_an_image_without_a_project_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEPIPE_REGISTRY", "vic.example")
+    assert run(["digest", "hello:1", "--json"]) == 3
+    assert "no project" in str(error_of(capsys)["message"])
+
+
+def test_an_unknown_target_is_not_found(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEPIPE_REGISTRY", "vic.example")
+    assert run(["promote", "es-sandbox/hello:1", "--to", "nowhere", "--yes", "--json"]) == 4
+    assert "nowhere" in str(error_of(capsys)["message"])
+
+
+def test_a_wrong_setting_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "imagepipe.toml").write_text('registry = "vic.example"\n\n[biuld]\njobs = 2\n')
+    assert run(["config", "show", "--json"]) == 3
+    error = error_of(capsys)
+    assert "imagepipe.toml:3" in str(error["message"])
+    assert "build" in str(error["message"])
+
+
+def test_config_show_names_the_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "imagepipe.toml").write_text('registry = "vic.example"\n')
+    assert run(["config", "show", "--origin", "--json"]) == 0
+    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["settings"]}
+    assert rows["registry"]["value"] == "vic.example"
+    assert "imagepipe.toml:1" in rows["registry"]["origin"]
+    assert run(["config", "show", "--origin"]) == 0
+    assert "registry = vic.example  # " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["pipeline", "config"])
+def test_the_schemas_are_published(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema", name]) == 0
+    assert "$schema" in json.loads(capsys.readouterr().out)
+
+
+def test_an_unknown_schema_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema", "piepline"]) == 2
+    assert "hint" in capsys.readouterr().err
+
+
+def test_a_policy_is_asked_for_where_there_is_none_or_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "imagepipe.toml"
+    config.write_text('registry = "vic.example"\n')
+    assert run(["verify", "es-sandbox/hello:1"]) == 3
+    entry = 'signed_by = [{ identity = "a@b", issuer = "https://i" }]\n'
+    config.write_text(f'registry = "vic.example"\n[policies.a]\n{entry}[policies.b]\n{entry}')
+    assert run(["verify", "es-sandbox/hello:1"]) == 2
+    assert "--policy" in capsys.readouterr().err
+
+
+def test_a_bug_is_told_as_one_and_shown_in_full_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unexpected(Session(as_json=True), RuntimeError("boom"), []) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["error"]["kind"] == "internal"
+    assert "a bug: RuntimeError: boom" in printed.err
+    assert "Traceback" not in printed.err + printed.out
+    assert unexpected(Session(), RuntimeError("boom"), ["-v"]) == 1
+    assert "RuntimeError: boom" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_an_unknown_progress_is_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEPIPE_REGISTRY", "vic.example")
+    assert run(["digest", "es-sandbox/hello:1", "--progress", "fancy"]) == 2
+    assert "auto, plain or none" in capsys.readouterr().err
