@@ -38,7 +38,7 @@ _PART: Final = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _HEADER: Final = re.compile(r"\s*\[+([^\[\]=]+)\]+\s*(?:#.*)?$")
 _ASSIGNMENT: Final = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_.\s-])+?)\s*=""")
 # Source: CPython 3.11 tomllib: the only place where it tells the position.
-_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_POSITION: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +233,8 @@ def _under(high: dict[str, Any], low: Mapping[str, Any]) -> None:
 
 def _bad_toml(shown_as: str, text: str, said: str) -> str:
     position = _POSITION.search(said)
-    if position is None:
-        return f"{shown_as}: bad TOML: {said}"
-    end = text.count("\n") + 1
-    place = f"{position[1]}:{position[2]}" if position[1] else f"{end}"
-    return f"{shown_as}:{place}: bad TOML: {said[: position.start()]}"
+    place = f"{position[1]}:{position[2]}" if position else str(text.count("\n") + 1)
+    return f"{shown_as}:{place}: bad TOML: {_POSITION.sub('', said)}"
 
 
 def _line(text: str, key: Key) -> int:

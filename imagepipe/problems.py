@@ -52,9 +52,6 @@ class Problem:
     key: Key
     what: str
 
-    def __str__(self) -> str:
-        return f"{dotted(self.key)}: {self.what}" if self.key else self.what
-
 
 def dotted(key: Key) -> str:
     """Returns a key as people write it: `build.platforms.0`."""

@@ -298,8 +298,5 @@ def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:
 
 
 def _nearest(layers: Sequence[Layer], key: Key) -> str:
-    for length in range(len(key), 0, -1):
-        place = place_of(layers, key[:length])
-        if place is not None:
-            return place
-    return "settings"
+    places = (place_of(layers, key[:length]) for length in range(len(key), 0, -1))
+    return next((place for place in places if place is not None), "settings")
