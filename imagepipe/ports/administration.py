@@ -1,0 +1,186 @@
+"""The seams of Harbor's administration: each dialect offers what it can, and says by name what it cannot.
+
+>>> from imagepipe.ports.administration import Membership
+>>> Membership.__name__
+'Membership'
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from imagepipe.errors import UnsupportedError
+from imagepipe.model.access import (
+    AuditEntry,
+    Caller,
+    Member,
+    Principal,
+    Project,
+    ProjectFacts,
+    Right,
+    Robot,
+    RobotRequest,
+    RobotSecret,
+    Role,
+)
+
+__all__ = ["Administration", "AuditLog", "Callers", "Membership", "Projects", "Robots"]
+
+
+class Callers(Protocol):
+    """Who we are, and what we may."""
+
+    def caller(self) -> Caller:
+        """Returns whom Harbor takes us for; wrong credentials are silently anonymous, so this is asked first.
+
+        Raises:
+            CredentialsError: Harbor does not know us.
+        """
+        ...
+
+    def rights(self, project: Project) -> frozenset[Right]:
+        """Returns what we may do in a project."""
+        ...
+
+
+class Projects(Protocol):
+    """Projects and their settings."""
+
+    def list(self, *, name: str | None = None) -> Iterator[Project]:
+        """Yields every project that we may see, each once, complete while the list changes; `name`: only that one."""
+        ...
+
+    def create(self, name: str, settings: Mapping[str, bool | str | int]) -> Project:
+        """Makes a project and returns it as read back.
+
+        Raises:
+            RefusedError: It exists, or its name is not allowed.
+            UnsupportedError: A setting that this dialect does not know.
+        """
+        ...
+
+    def change(self, project: Project, settings: Mapping[str, bool | str | int]) -> Project:
+        """Changes these settings only and returns the project as read back."""
+        ...
+
+    def delete(self, project: Project) -> None:
+        """Deletes an empty project.
+
+        Raises:
+            RefusedError: It holds repositories; the message says how many.
+        """
+        ...
+
+    def facts(self, project: Project) -> ProjectFacts:
+        """Returns what the project holds."""
+        ...
+
+
+class Membership(Protocol):
+    """Who is a member of a project; every write is read back."""
+
+    def list(self, project: Project) -> tuple[Member, ...]:
+        """Returns all members, users and groups."""
+        ...
+
+    def add(self, project: Project, principal: Principal, role: Role) -> Member:
+        """Adds a member and returns it as read back; one who is there already with that role is success.
+
+        Raises:
+            NotFoundError: Harbor does not know the principal; the hint says how it comes to.
+            UnsupportedError: The dialect has no such role or kind.
+        """
+        ...
+
+    def set_role(self, project: Project, member: Member, role: Role) -> Member:
+        """Gives a member another role and returns it as read back."""
+        ...
+
+    def remove(self, project: Project, member: Member) -> None:
+        """Removes a member; returns once it is gone."""
+        ...
+
+
+class Robots(Protocol):
+    """Robot accounts."""
+
+    def list(self, project: Project | None) -> tuple[Robot, ...]:
+        """Returns a project's robots, or those of the whole Harbor."""
+        ...
+
+    def create(self, request: RobotRequest, project: Project | None) -> RobotSecret:
+        """Makes a robot and returns its secret, which nobody can ask for again.
+
+        Raises:
+            RefusedError: The name is taken or not allowed, or a right cannot be granted.
+        """
+        ...
+
+    def disable(self, robot: Robot) -> None:
+        """Switches a robot off.
+
+        Raises:
+            PermissionRefusedError: A robot can never change a robot.
+        """
+        ...
+
+    def delete(self, robot: Robot) -> None:
+        """Deletes a robot; returns once it is gone."""
+        ...
+
+
+class AuditLog(Protocol):
+    """What was done in a project."""
+
+    def entries(self, project: Project, *, since: datetime | None = None) -> Iterator[AuditEntry]:
+        """Yields entries, newest first, back to `since`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Administration:
+    """One Harbor's administration: what its dialect can do, and None for what it cannot.
+
+    Attributes:
+        dialect: `harbor-2`, `harbor-1` or `admiral`.
+        version: `2.15.2`, as Harbor says it.
+        roles: The roles that this dialect knows.
+        settings: The project settings that this dialect knows.
+    """
+
+    dialect: str
+    version: str
+    roles: tuple[Role, ...]
+    settings: tuple[str, ...]
+    callers: Callers
+    projects: Projects
+    membership: Membership
+    robots: Robots | None
+    audit: AuditLog | None
+
+    def require_robots(self) -> Robots:
+        """Returns the robots.
+
+        Raises:
+            UnsupportedError: This Harbor has none.
+        """
+        if self.robots is None:
+            raise UnsupportedError(
+                f"robot accounts: this is {self.dialect} {self.version}, which has none",
+                hint="they came with Harbor 1.8; use a user with the developer role instead",
+            )
+        return self.robots
+
+    def require_audit(self) -> AuditLog:
+        """Returns the audit log.
+
+        Raises:
+            UnsupportedError: This Harbor shows none.
+        """
+        if self.audit is None:
+            raise UnsupportedError(
+                f"audit log: {self.dialect} {self.version} does not show one here",
+                hint="look in the management portal",
+            )
+        return self.audit
