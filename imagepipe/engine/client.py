@@ -1,6 +1,8 @@
-"""One Docker API address: its own negotiated version, its own deadlines, one docker-py client per thread.
+"""One Docker API address: its own negotiated version, its own deadlines, one session per thread.
 
-Nothing is read from DOCKER_HOST, Docker contexts or proxy variables: a stray one must not redirect a promotion.
+Nothing is read from DOCKER_HOST, Docker contexts, config.json or proxy variables: a stray one must not redirect a
+promotion. So docker-py lends its socket transport only: its `APIClient` reads config.json before it connects, and
+fails on a broken one.
 
 >>> Endpoint("unix:///run/docker.sock").host
 'unix:///run/docker.sock'
@@ -19,10 +21,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import requests
-from docker import APIClient
 from docker.auth import encode_header
-from docker.errors import DockerException
-from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
 
 from imagepipe.engine.failure import classify
 from imagepipe.engine.tls import Certificates
@@ -35,9 +35,8 @@ __all__ = ["Call", "Endpoint", "auth_header", "quoted"]
 CONNECT_TIMEOUT_S: Final = 10.0
 # A VCH answers /info by asking vCenter, tens of seconds when that is busy.
 READ_TIMEOUT_S: Final = 120.0
-# docker-py's oldest; only a placeholder, because we prefix paths ourselves. Source: docker-py 7.1 constants.py.
-_FLOOR_VERSION: Final = "1.24"
 _HOST: Final = re.compile(r"unix:///.+|tcp://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_SOCKET_BASE: Final = "http+docker://localhost"
 _CHUNK_BYTES: Final = 64 * 1024
 # More than any inspect or list of a sane host, less than what would hurt.
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -105,6 +104,8 @@ class Endpoint:
         self._timeout_s = (connect_timeout_s, read_timeout_s)
         self._now = now
         self._local = threading.local()
+        scheme = "https" if cert_path is not None else "http"
+        self._base = f"{scheme}://{host.removeprefix('tcp://')}" if host.startswith("tcp://") else _SOCKET_BASE
         self._api_version: str | None = None
 
     @property
@@ -186,11 +187,11 @@ class Endpoint:
     def _answer(
         self, method: str, path: str, *, anonymous: bool = False, **request: Any
     ) -> Iterator[requests.Response]:
-        client = self._client()
+        session = self._session()
         try:
-            response = client.request(
+            response = session.request(
                 method,
-                f"{client.base_url}{path}",
+                f"{self._base}{path}",
                 stream=True,
                 allow_redirects=False,
                 **{"timeout": self._timeout_s, **request},
@@ -251,30 +252,26 @@ class Endpoint:
     def _versioned(self, path: str) -> str:
         return f"/v{self.api_version}{path}"
 
-    def _client(self) -> APIClient:
-        """Returns this thread's client: sessions of requests must not be shared."""
-        client: APIClient | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._open()
-            self._local.client = client
-        return client
+    def _session(self) -> requests.Session:
+        """Returns this thread's session: requests does not promise that threads may share one."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = self._open()
+        return session
 
-    def _open(self) -> APIClient:
-        if self.host.startswith("unix://"):
-            self._knock(self.host.removeprefix("unix://"))
-        tls: TLSConfig | bool = False
-        if self._cert_path is not None and self.host.startswith("tcp://"):
-            files = Certificates.load(self._cert_path, self._now())
-            tls = TLSConfig(client_cert=(str(files.cert), str(files.key)), ca_cert=str(files.ca), verify=True)
-        try:
-            client = APIClient(base_url=self.host, version=_FLOOR_VERSION, tls=tls, timeout=int(self._timeout_s[1]))
-        except (DockerException, ValueError) as error:
-            raise SettingsError(f"{self.host}: {error}", hint="write unix:///path or tcp://host:port") from error
+    def _open(self) -> requests.Session:
+        session = requests.Session()
         # Proxies, .netrc and REQUESTS_CA_BUNDLE would otherwise override the address and the CA that were configured.
-        client.trust_env = False
+        session.trust_env = False
         # A target is asked a handful of things minutes apart: idle connections would only go stale in between.
-        client.headers["Connection"] = "close"
-        return client
+        session.headers["Connection"] = "close"
+        if self._base == _SOCKET_BASE:
+            self._knock(self.host.removeprefix("unix://"))
+            session.mount("http+docker://", UnixHTTPAdapter(f"http+{self.host}", timeout=int(self._timeout_s[1])))
+        elif self._cert_path is not None:
+            files = Certificates.load(self._cert_path, self._now())
+            session.cert, session.verify = (str(files.cert), str(files.key)), str(files.ca)
+        return session
 
     def _knock(self, path: str) -> None:
         """Connects once: docker-py leaves its socket open when nobody answers. Source: docker-py 7.1 unixconn.py."""

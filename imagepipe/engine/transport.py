@@ -40,7 +40,7 @@ def explain(error: BaseException, host: str) -> ImagepipeError:
         return PermissionRefusedError(
             f"{host}: permission denied", hint="run as a user who may use this socket (group docker)"
         )
-    if any(isinstance(reason, requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError) for reason in chain):
+    if any(isinstance(reason, requests.ConnectTimeout) for reason in chain):
         return UnavailableError(f"{host}: no connection in time", hint="check the address, and that nothing blocks it")
     if any(
         isinstance(reason, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError | TimeoutError)

@@ -1,7 +1,9 @@
 """Every implementation of `ImagePuller` and `ContainerHost`, each with a registry that a test fills."""
 
+import gc
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +19,7 @@ from imagepipe.ports import ContainerHost, ImagePuller
 from tests.contract.engine_memory import MemoryHost
 from tests.contract.registry_memory import MemoryRegistry
 from tests.contract.vch_images import build, busybox_layer, file_layer, push
-from tests.contract.vch_world import World
+from tests.contract.vch_world import World, running_world
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,20 @@ class MemoryWorld:
         away = MemoryHost(self.kind, self.registry)
         away.faults.down = True
         return away
+
+
+@contextmanager
+def started_world() -> Iterator[World]:
+    """Yields the running processes.
+
+    While dockerd comes up, httpcore leaves the sockets open on which nobody answered yet; those are not ours.
+    """
+    with ExitStack() as stack:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            world = stack.enter_context(running_world())
+            gc.collect()
+        yield world
 
 
 class RealWorld:

@@ -10,8 +10,8 @@ from imagepipe.events import Event, Progress, silent
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import TargetKind
 from imagepipe.model.reference import Reference, Repository
-from tests.contract.engine_worlds import HostWorld, MemoryWorld, RealWorld
-from tests.contract.vch_world import World, running_world, wait_for
+from tests.contract.engine_worlds import HostWorld, MemoryWorld, RealWorld, started_world
+from tests.contract.vch_world import World, wait_for
 
 EMPTY_LAYER = "a3ed95caeb02"
 
@@ -31,7 +31,7 @@ class Real:
 
     def get(self) -> World:
         if self._world is None:
-            self._world = self._stack.enter_context(running_world())
+            self._world = self._stack.enter_context(started_world())
         return self._world
 
 

@@ -22,16 +22,16 @@ from imagepipe.events import silent
 from imagepipe.model.host import TargetKind
 from imagepipe.model.reference import Reference
 from imagepipe.model.result import BuildRequest
-from tests.contract.engine_worlds import Nobody, RealWorld
+from tests.contract.engine_worlds import Nobody, RealWorld, started_world
 from tests.contract.vch_images import OCI, build, busybox_layer, push
-from tests.contract.vch_world import World, running_world
+from tests.contract.vch_world import World
 
 pytestmark = pytest.mark.sandbox
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[World]:
-    with running_world() as world:
+    with started_world() as world:
         yield world
 
 
