@@ -4,62 +4,62 @@
 ()
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from imagepipe.errors import InputError
 from imagepipe.model.pipeline import Pipeline
 from imagepipe.problems import did_you_mean
 
-__all__ = ["needed_by", "order"]
+__all__ = ["order"]
 
 
 def order(pipelines: Sequence[Pipeline]) -> tuple[Pipeline, ...]:
     """Returns the pipelines, needed ones first, otherwise in the order given.
 
     Raises:
-        InputError: A need is unknown or names two pipelines, or needs go in a circle; names file and line.
+        InputError: Two have one name, a need is unknown, or needs go in a circle; names file and line.
     """
-    needs = {id(pipeline): needed_by(pipeline, pipelines) for pipeline in pipelines}
-    done: dict[int, Pipeline] = {}
+    by_name: dict[str, Pipeline] = {}
+    for pipeline in pipelines:
+        other = by_name.setdefault(pipeline.name, pipeline)
+        if other is not pipeline:
+            raise InputError(
+                f"{pipeline.where('name')}: name: {pipeline.name!r} is also the name at {other.where('name')}",
+                hint="rename one of them: both would claim the same tags, and `needs` could not tell them apart",
+            )
+    needs = {pipeline.name: _needed_by(pipeline, by_name) for pipeline in pipelines}
+    done: dict[str, Pipeline] = {}
     for pipeline in pipelines:
         _visit(pipeline, needs, done, ())
     return tuple(done.values())
 
 
-def needed_by(pipeline: Pipeline, pipelines: Sequence[Pipeline]) -> tuple[Pipeline, ...]:
-    """Returns the pipelines that this one needs directly, in the order of its file.
-
-    Raises:
-        InputError: A need is unknown, or names two pipelines.
-    """
-    return tuple(_find(pipeline, index, pipelines) for index in range(len(pipeline.needs)))
-
-
-def _find(pipeline: Pipeline, index: int, pipelines: Sequence[Pipeline]) -> Pipeline:
-    name = pipeline.needs[index]
-    where = f"{pipeline.where(f'needs.{index}')}: needs.{index}"
-    found = [other for other in pipelines if other.name == name]
-    if not found:
-        near = did_you_mean(name, (other.name for other in pipelines))
-        raise InputError(f"{where}: no pipeline is named {name!r}{near}", hint="name a pipeline's `name`")
-    if len(found) > 1:
-        places = " and ".join(other.where("name") for other in found)
-        raise InputError(f"{where}: {name!r} is the name of two pipelines, {places}", hint="rename one of them")
-    return found[0]
+def _needed_by(pipeline: Pipeline, by_name: Mapping[str, Pipeline]) -> tuple[Pipeline, ...]:
+    for index, name in enumerate(pipeline.needs):
+        if name not in by_name:
+            raise InputError(
+                f"{pipeline.where(f'needs.{index}')}: needs.{index}: no pipeline is named {name!r}"
+                f"{did_you_mean(name, by_name)}",
+                hint="name a pipeline that stands beside this file, by its `name`",
+            )
+    return tuple(by_name[name] for name in pipeline.needs)
 
 
 def _visit(
-    pipeline: Pipeline, needs: dict[int, tuple[Pipeline, ...]], done: dict[int, Pipeline], trail: tuple[Pipeline, ...]
+    pipeline: Pipeline,
+    needs: Mapping[str, tuple[Pipeline, ...]],
+    done: dict[str, Pipeline],
+    trail: tuple[Pipeline, ...],
 ) -> None:
-    if id(pipeline) in done:
+    if pipeline.name in done:
         return
     for start, earlier in enumerate(trail):
         if earlier is pipeline:
             raise _cycle((*trail[start:], pipeline))
-    for other in needs[id(pipeline)]:
+    for other in needs[pipeline.name]:
         _visit(other, needs, done, (*trail, pipeline))
-    done[id(pipeline)] = pipeline
+    done[pipeline.name] = pipeline
 
 
 def _cycle(circle: tuple[Pipeline, ...]) -> InputError:

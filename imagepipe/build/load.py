@@ -70,13 +70,12 @@ def find_folder(root: Path) -> Path | None:
 
 
 class _Loader:
-    """Reads files below one root, each once."""
+    """Reads files, named as they stand below one root."""
 
     def __init__(self, root: Path, registry: str) -> None:
         self.root = root.resolve()
         self.registry = registry
         self.folder = find_folder(self.root)
-        self.loaded: dict[Path, Pipeline] = {}
 
     def files(self, names: Iterable[str | Path]) -> list[Path]:
         given = list(names)
@@ -107,10 +106,8 @@ class _Loader:
         return sorted(path.resolve() for path in self.folder.glob(f"*{_SUFFIX}")) if self.folder else []
 
     def load(self, file: Path, assignments: Sequence[str] = ()) -> Pipeline:
-        if file not in self.loaded:
-            document = override(read_document(file, shown_as=self.shown(file)), assignments)
-            self.loaded[file] = _pipeline(document, file, self.registry)
-        return self.loaded[file]
+        document = override(read_document(file, shown_as=self.shown(file)), assignments)
+        return _pipeline(document, file, self.registry)
 
     def with_needs(self, named: list[Pipeline]) -> list[Pipeline]:
         """Returns the pipelines and, behind them, every file beside them that they need and that was not named."""
