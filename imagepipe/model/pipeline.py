@@ -53,7 +53,7 @@ class BuildSpec:
         context: The folder sent to the builder, absolute.
         dockerfile: The Dockerfile, relative to the context.
         target: The stage to build, or None for the last.
-        args: Build arguments.
+        args: Build arguments; values may be private and stay out of the repr.
         platforms: What is built; at least one.
         builder: `engine` is the Docker API, `buildx` is BuildKit, `auto` lets imagepipe choose.
         profile: `vch` keeps to what a VCH can pull; `oci` allows anything.
@@ -62,7 +62,7 @@ class BuildSpec:
     context: Path
     dockerfile: str = "Dockerfile"
     target: str | None = None
-    args: Mapping[str, str] = field(default_factory=dict, hash=False)
+    args: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     secrets: tuple[BuildSecret, ...] = ()
     platforms: tuple[Platform, ...] = (Platform.parse(VCH_PLATFORM),)
     builder: Builder = "auto"

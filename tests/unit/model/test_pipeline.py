@@ -52,3 +52,7 @@ def test_a_build_secret_from_one_place_is_fine() -> None:
 def test_a_build_is_for_some_platform() -> None:
     with pytest.raises(InputError, match="at least one platform"):
         BuildSpec(Path("/src"), platforms=())
+
+
+def test_the_values_of_build_arguments_do_not_show() -> None:
+    assert "hunter2" not in repr(BuildSpec(Path("/src"), args={"TOKEN": "hunter2"}))
