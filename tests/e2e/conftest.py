@@ -1,0 +1,81 @@
+"""One sandbox for all end-to-end tests, brought up and taken down by the command line itself."""
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.registry", "tests.e2e.traces")
+
+from tests.e2e.box import Box  # noqa: E402 - assertions in helpers are rewritten only when told so before the import
+from tests.e2e.cli import Cli  # noqa: E402 - the same
+from tests.e2e.images import hand_made  # noqa: E402 - the same
+from tests.e2e.traces import machine, traces  # noqa: E402 - the same
+from tests.e2e.workspace import DOCKERFILE, Workspace  # noqa: E402 - the same
+
+UP_S = 120.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets the search for secrets come last among these tests: it reads what all the others left."""
+    here = [index for index, item in enumerate(items) if "/tests/e2e/" in item.path.as_posix()]
+    ordered = sorted((items[index] for index in here), key=lambda item: item.path.name == "test_secrets.py")
+    for index, item in zip(here, ordered, strict=True):
+        items[index] = item
+
+
+@pytest.fixture(scope="package")
+def folder() -> Iterator[Path]:
+    """A short path: a sandbox's sockets allow no long one."""
+    path = Path(tempfile.mkdtemp(prefix="e2e-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="package")
+def cli(folder: Path) -> Cli:
+    """The command line; pointed at the sandbox as soon as `box` is up."""
+    home = folder / "home"
+    home.mkdir()
+    return Cli(home)
+
+
+@pytest.fixture(scope="package")
+def box(folder: Path, cli: Cli) -> Iterator[Box]:
+    """The sandbox. When the last test is done it is taken down, and nothing of it may be left."""
+    directory, before = folder / "box", machine()
+    try:
+        document = cli.run("sandbox", "up", "--dir", str(directory), "--json", deadline_s=UP_S).ok().json()
+        exports = cli.run("sandbox", "env", "--dir", str(directory)).ok().out.splitlines()
+        cli.environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
+        (folder / "tests").mkdir()
+        made = Box(document, folder / "tests")
+        made.let_harbor_fail()
+        yield made
+    finally:
+        cli.environ = {}
+        down = cli.run("sandbox", "down", "--dir", str(directory), "--json", deadline_s=UP_S)
+    assert down.ok().json()["was_up"] is True
+    assert traces(directory) == set()
+    assert machine() == before
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Callable[..., Workspace]:
+    """Makes a git repository with one pipeline of the given name."""
+
+    def make(name: str, dockerfile: str = DOCKERFILE) -> Workspace:
+        return Workspace.make(tmp_path / name, name, dockerfile=dockerfile)
+
+    return make
+
+
+@pytest.fixture(scope="package")
+def signed(box: Box, cli: Cli) -> str:
+    """An image that CI signed and nobody has promoted, pinned; tests that use it must be refused."""
+    pinned = box.registry.push("es-sandbox/signed", "1", hand_made("signed"))
+    cli.run("sign", pinned).ok()
+    return pinned

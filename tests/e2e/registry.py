@@ -1,0 +1,107 @@
+"""Speaks to the sandbox's Harbor without imagepipe: what is there is told by another hand than wrote it."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from imagepipe.sandbox.probing import trusting
+from tests.e2e.images import DOCKER_MANIFEST, OCI_MANIFEST, HandMade, digest_of
+
+PROMOTION = "https://imagepipe.dev/promotion/v1"
+_ACCEPT = f"{DOCKER_MANIFEST}, {OCI_MANIFEST}, application/vnd.oci.image.index.v1+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The registry, as one of its users; `part` is the `registry` object of the sandbox's document."""
+
+    part: dict[str, Any]
+    user: str = "ci"
+
+    @property
+    def host(self) -> str:
+        """`host:port`, as it stands in references."""
+        return str(self.part["host"])
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """User name and password."""
+        who = self.part["users"][self.user]
+        return who["username"], Path(who["password_file"]).read_text().strip()
+
+    def push(self, repository: str, tag: str, image: HandMade) -> str:
+        """Stores an image under a tag and returns its pinned reference."""
+        for blob in image.blobs:
+            started = self._ask("POST", repository, "blobs/uploads/")
+            place = httpx.URL(started.headers["Location"]).copy_merge_params({"digest": digest_of(blob)})
+            self._ask("PUT", repository, str(place), content=blob)
+        self.put_manifest(repository, tag, image.manifest, image.media_type)
+        return f"{self.host}/{repository}@{image.digest}"
+
+    def put_manifest(self, repository: str, at: str, raw: bytes, media_type: str) -> None:
+        """Stores a manifest at a tag or digest."""
+        self._ask("PUT", repository, f"manifests/{at}", content=raw, headers={"Content-Type": media_type})
+
+    def tags(self, repository: str) -> list[str]:
+        """Returns the tags of a repository; none when there is no such repository."""
+        answer = self._ask("GET", repository, "tags/list", accept=(200, 404))
+        return list(answer.json().get("tags") or []) if answer.status_code == 200 else []
+
+    def manifest(self, repository: str, at: str) -> bytes:
+        """Returns a manifest's bytes."""
+        return self._ask("GET", repository, f"manifests/{at}", headers={"Accept": _ACCEPT}).content
+
+    def digest(self, repository: str, tag: str) -> str:
+        """Returns what a tag points at."""
+        return digest_of(self.manifest(repository, tag))
+
+    def attached(self, repository: str, digest: str) -> list[dict[str, Any]]:
+        """Returns the manifests of everything attached to a digest, oldest first."""
+        listed = self._ask("GET", repository, f"referrers/{digest}").json()["manifests"]
+        return [json.loads(self.manifest(repository, one["digest"])) for one in listed]
+
+    def statements(self, repository: str, digest: str) -> list[dict[str, Any]]:
+        """Returns the in-toto statements attached to a digest, oldest first, unverified."""
+        found = []
+        for manifest in self.attached(repository, digest):
+            bundle = self._ask("GET", repository, f"blobs/{manifest['layers'][0]['digest']}").json()
+            found.append(json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])))
+        return found
+
+    def records(self, repository: str, digest: str) -> list[dict[str, Any]]:
+        """Returns the predicates of the promotion records attached to a digest."""
+        return [one["predicate"] for one in self.statements(repository, digest) if one["predicateType"] == PROMOTION]
+
+    def api(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Asks Harbor's own API."""
+        with self._client() as client:
+            answer = client.request(method, f"/api/v2.0/{path}", json=body, auth=self.credentials)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer
+
+    def _client(self) -> httpx.Client:
+        tls = trusting(Path(self.part["ca_file"]))
+        return httpx.Client(base_url=self.part["url"], verify=tls, timeout=20.0, trust_env=False)
+
+    def _ask(
+        self,
+        method: str,
+        repository: str,
+        rest: str,
+        *,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        accept: tuple[int, ...] = (200, 201, 202),
+    ) -> httpx.Response:
+        with self._client() as client:
+            wanted = {"service": "harbor-registry", "scope": f"repository:{repository}:pull,push"}
+            granted = client.get("/service/token", params=wanted, auth=self.credentials).raise_for_status()
+            url = rest if rest.startswith(("http", "/")) else f"/v2/{repository}/{rest}"
+            told = {**(headers or {}), "Authorization": f"Bearer {granted.json()['token']}"}
+            answer = client.request(method, url, content=content, headers=told)
+        assert answer.status_code in accept, f"{method} {url}: {answer.status_code} {answer.text}"
+        return answer
