@@ -57,7 +57,8 @@ class Connections:
         credentials: Who we are at each registry; None: anonymous everywhere.
         ca_files: A CA file by registry.
         plain_http: Registries that are spoken to without TLS.
-        product: Added to the `User-Agent`; Harbor lets `cosign` read unsigned images while they are being signed.
+        signing: Whether images are being signed: Harbor's content trust lets those who may push read unsigned images
+            if their `User-Agent` names cosign. Source: Harbor v2.15.2 src/server/middleware/util/util.go
         sink: Hears about retries.
         transport_for: What sends one request once, by registry; None: the network.
     """
@@ -68,14 +69,14 @@ class Connections:
         credentials: CredentialSource | None = None,
         ca_files: Mapping[str, Path] | None = None,
         plain_http: Collection[str] = (),
-        product: str = "",
+        signing: bool = False,
         sink: EventSink = silent,
         transport_for: Callable[[str], httpx.BaseTransport] | None = None,
     ) -> None:
         self._credentials = credentials
         self._ca_files = dict(ca_files or {})
         self._plain_http = frozenset(plain_http)
-        self._product = product
+        self._product = "cosign" if signing else ""
         self._sink = sink
         self._transport_for = transport_for
         self._clients: dict[str, httpx.Client] = {}

@@ -11,6 +11,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact
 from imagepipe.model.manifest import Descriptor, ImageConfig, Index, Manifest, Platform
 from imagepipe.model.reference import Reference
+from tests.contract.registry_harbor import RunningHarbor, harbor
 from tests.contract.registry_worlds import MemoryWorld, Server, ServerWorld, World, docker_registry
 
 NOBODY = Digest.of(b"nobody pushed this")
@@ -22,14 +23,31 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["memory", "docker-registry"])
+@pytest.fixture(scope="session")
+def harbor_2_15(distribution: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHarbor]:
+    with harbor(distribution, tmp_path_factory.mktemp("harbor")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def harbor_without_referrers(distribution: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHarbor]:
+    with harbor(distribution, tmp_path_factory.mktemp("harbor"), referrers=False) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "docker-registry", "harbor_2_15", "harbor_without_referrers"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
         return
-    server: Server = request.getfixturevalue("distribution")
-    connections = server.connections()
-    yield ServerWorld(server.host, server.storage, connections)
+    if request.param == "docker-registry":
+        server: Server = request.getfixturevalue("distribution")
+        connections = server.connections()
+        yield ServerWorld(server.host, server.storage, connections)
+    else:
+        running: RunningHarbor = request.getfixturevalue(request.param)
+        connections = running.connections()
+        yield ServerWorld(running.host, running.storage, connections)
     connections.close()
 
 

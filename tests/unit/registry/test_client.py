@@ -201,7 +201,7 @@ def test_each_registry_is_connected_to_once() -> None:
 
 def test_while_signing_harbor_is_told_so_by_the_user_agent() -> None:
     script = Script({("HEAD", "manifests/1"): head(Digest.of(b"x"))})
-    client = RegistryClient(Connections(transport_for=script.transport_for, product="cosign"))
+    client = RegistryClient(Connections(transport_for=script.transport_for, signing=True))
     client.resolve(REPOSITORY.tagged("1"))
     assert script.asked[0].headers["user-agent"] == f"imagepipe/{__version__} cosign"
 
