@@ -215,9 +215,14 @@ class Box:
         """Returns a repository of the sandbox's project."""
         return f"{self.harbor.host}/{self.document['registry']['project']}/{name}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """All that imagepipe gets to know: the sandbox."""
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), **self._world.environment()}
+
     def imagepipe(self, *words: str, cwd: Path = ROOT, config: Path | None = None) -> Answer:
         """Runs imagepipe as this sandbox's user."""
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **self._world.environment()}
+        env = self.environment
         if config is not None:
             env["IMAGEPIPE_CONFIG"] = str(config)
         return run([sys.executable, "-m", "imagepipe", *words], env, cwd)

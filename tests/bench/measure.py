@@ -1,0 +1,93 @@
+"""Runs commands, times them, and holds medians of what was measured in one run against each other."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["Comparison", "Sample", "report", "timed"]
+
+_KIB_PER_MIB: Final = 1024
+_DEADLINE_S: Final = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run of a command: how long it took, and the most memory it held, in MiB."""
+
+    seconds: float
+    peak_mib: float
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What we take against what the peer takes, interleaved so that a busy machine is busy for both.
+
+    Attributes:
+        name: What is compared.
+        factor: How many times the peer's median ours may be.
+        allowance_s: Seconds on top of that.
+        ours: Our samples.
+        theirs: The peer's samples.
+    """
+
+    name: str
+    factor: float
+    allowance_s: float = 0.0
+    ours: list[Sample] = field(default_factory=list)
+    theirs: list[Sample] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """Returns medians, the best of each, their ratio, the target and the verdict."""
+        ours, theirs = (statistics.median(one.seconds for one in side) for side in (self.ours, self.theirs))
+        limit = self.factor * theirs + self.allowance_s
+        return {
+            "name": self.name,
+            "rounds": len(self.ours),
+            "ours_s": round(ours, 4),
+            "peer_s": round(theirs, 4),
+            "ours_best_s": round(min(one.seconds for one in self.ours), 4),
+            "peer_best_s": round(min(one.seconds for one in self.theirs), 4),
+            "ratio": round(ours / theirs, 3),
+            "peak_mib": round(max(one.peak_mib for one in self.ours)),
+            "target": f"<= {self.factor:g} x peer" + (f" + {self.allowance_s:g} s" if self.allowance_s else ""),
+            "limit_s": round(limit, 4),
+            "ok": ours <= limit,
+        }
+
+
+def timed(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Sample:
+    """Runs a command to its end.
+
+    The peak counts what this process holds as well, if that is more: a child's high-water mark starts at its parent's.
+
+    Raises:
+        RuntimeError: It failed; the message holds the end of what it said.
+    """
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, env=None if env is None else dict(env), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}\n{said.decode()[-2000:]}")
+    return Sample(seconds, usage.ru_maxrss / _KIB_PER_MIB)
+
+
+def report(documents: Sequence[Mapping[str, Any]]) -> int:
+    """Prints one JSON line each, with the machine's load, and returns 0 when every one is ok."""
+    load = round(os.getloadavg()[0], 1)
+    for document in documents:
+        sys.stdout.write(json.dumps({**document, "load": load, "cores": os.cpu_count()}) + "\n")
+    sys.stdout.flush()
+    return 0 if all(document["ok"] for document in documents) else 1
