@@ -20,7 +20,7 @@ from yaml.reader import ReaderError
 from imagepipe.errors import InputError, NotFoundError, UsageError
 from imagepipe.problems import Key, dotted, problems_of
 
-__all__ = ["Document", "Mark", "parse_document", "read_document"]
+__all__ = ["Document", "Mark", "parse_document", "read_document", "write_document"]
 
 # A pipeline or access file is a few KiB; more is a mistake or an attack.
 _MAX_BYTES: Final = 1024 * 1024
@@ -279,3 +279,9 @@ def _assign(data: Any, done: Key, parts: tuple[str, ...], value: Any) -> tuple[K
         raise UsageError(f"--set {dotted((*done, first))}: {dotted(done) or 'the document'} is not a mapping")
     key, inner = _assign((data or {}).get(first), (*done, first), tuple(rest), value)
     return key, {**(data or {}), first: inner}
+
+
+def write_document(data: Mapping[str, Any]) -> str:
+    """Returns plain data as YAML text, keys in their order. Law: `parse_document` of it gives the data back."""
+    text: str = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    return text

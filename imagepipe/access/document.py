@@ -1,0 +1,180 @@
+"""The access file: which projects, with which settings, members and robots; read from YAML and written back.
+
+version: 1
+projects:
+  es-sandbox:
+    settings: { public: false, auto_scan: true }
+    members:
+      projectAdmin: [alice, "group:es-admins"]
+      developer: [bob]
+    robots:
+      ci: { can: [ci], days: 90 }
+    unmanaged: report        # keep | report | remove
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from imagepipe.access.state import DesiredProject, ProjectState, RobotState, Setting, Unmanaged, identity_of
+from imagepipe.documents import read_document, write_document
+from imagepipe.errors import InputError
+from imagepipe.model.access import PERMISSION_SETS, PROJECT_SETTINGS, Principal, Right, Role
+from imagepipe.problems import Key, did_you_mean
+
+__all__ = ["AccessDocument", "dump_access", "load_access"]
+
+_DEFAULT_DAYS: Final = 90
+_SEVERITIES: Final = ("none", "low", "medium", "high", "critical")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SettingsDocument(_Strict):
+    """A project's settings; what is left out is not touched."""
+
+    public: bool | None = Field(default=None, description="Whether everybody may pull.")
+    auto_scan: bool | None = Field(default=None, description="Scan on push.")
+    auto_sbom: bool | None = Field(default=None, description="Make an SBOM on push.")
+    prevent_vulnerable: bool | None = Field(default=None, description="Refuse pulls of vulnerable images.")
+    max_severity: str | None = Field(default=None, description="From this severity on an image counts as vulnerable.")
+    require_cosign: bool | None = Field(default=None, description="Refuse pulls of images without a cosign signature.")
+    require_notation: bool | None = Field(default=None, description="Refuse pulls without a Notation signature.")
+    reuse_system_cve_allowlist: bool | None = Field(default=None, description="Use the allow list of the whole Harbor.")
+    storage_limit_bytes: int | None = Field(default=None, ge=-1, description="Storage quota in bytes; -1: none.")
+
+
+class RobotDocument(_Strict):
+    """A robot account of the project."""
+
+    can: list[str] = Field(min_length=1, description="Permission sets (pull, push, ci, read) or resource:action.")
+    days: Annotated[int, Field(ge=1)] | None = Field(default=_DEFAULT_DAYS, description="Life of a new one, in days.")
+
+
+class ProjectDocument(_Strict):
+    """One project."""
+
+    settings: SettingsDocument = Field(default_factory=SettingsDocument)
+    members: dict[str, list[str]] = Field(default={}, description="Names by role; group:NAME is a group.")
+    robots: dict[str, RobotDocument] = Field(default={}, description="Robots by their short name.")
+    unmanaged: Annotated[str, AfterValidator(lambda value: Unmanaged(value).value)] = Field(
+        default="report", description="keep, report or remove members and robots that are not named."
+    )
+
+
+def _version_one(value: int) -> int:
+    if value != 1:
+        raise ValueError(f"must be 1, the only version there is, not {value}")
+    return value
+
+
+class AccessDocument(_Strict):
+    """Access to many projects."""
+
+    version: Annotated[int, AfterValidator(_version_one)]
+    projects: dict[str, ProjectDocument] = Field(min_length=1)
+
+
+def load_access(path: Path) -> tuple[DesiredProject, ...]:
+    """Returns what an access file asks for.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InputError: Lists every problem as `file:line:column: key: what`.
+    """
+    document = read_document(path)
+    parsed = document.validate(AccessDocument)
+    problems = [document.problem(key, what) for key, what in _problems(parsed)]
+    if problems:
+        raise InputError("\n".join(problems), hint="correct the access file")
+    return tuple(_project(name, project) for name, project in parsed.projects.items())
+
+
+def dump_access(states: Mapping[str, ProjectState], *, roles: tuple[Role, ...]) -> str:
+    """Returns the access file that describes these projects. Law: its plan against them is empty.
+
+    Args:
+        states: What was read from Harbor.
+        roles: The order in which roles are written.
+    """
+    projects = {name: _written(state, roles) for name, state in sorted(states.items())}
+    return write_document({"version": 1, "projects": projects})
+
+
+def _problems(parsed: AccessDocument) -> Iterator[tuple[Key, str]]:
+    for name, project in parsed.projects.items():
+        base: Key = ("projects", name)
+        severity = project.settings.max_severity
+        if severity is not None and severity not in _SEVERITIES:
+            yield (*base, "settings", "max_severity"), f"{severity!r} is not one of {', '.join(_SEVERITIES)}"
+        yield from _member_problems(base, project)
+        for robot, wanted in project.robots.items():
+            for index, right in enumerate(wanted.can):
+                if right not in PERMISSION_SETS and not _is_right(right):
+                    near = did_you_mean(right, PERMISSION_SETS)
+                    yield (*base, "robots", robot, "can", index), f"{right!r} is no permission set and no right{near}"
+        admins = project.members.get(Role.PROJECT_ADMIN.value, ())
+        if project.unmanaged == Unmanaged.REMOVE and not admins:
+            yield (*base, "members"), "nobody would be projectAdmin, with unmanaged: remove"
+
+
+def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key, str]]:
+    seen: dict[tuple[str, str], str] = {}
+    for role, names in project.members.items():
+        if role not in tuple(Role):
+            yield (*base, "members", role), f"no role named {role!r}{did_you_mean(role, list(Role))}"
+        for index, name in enumerate(names):
+            key = (*base, "members", role, index)
+            try:
+                identity = identity_of(Principal.parse(name))
+            except InputError as error:
+                yield key, error.message
+                continue
+            if identity in seen:
+                yield key, f"{name} is {seen[identity]} already"
+            seen[identity] = role
+
+
+def _is_right(text: str) -> bool:
+    try:
+        Right.parse(text)
+    except InputError:
+        return False
+    return True
+
+
+def _project(name: str, parsed: ProjectDocument) -> DesiredProject:
+    settings: dict[str, Setting] = {
+        key: value for key, value in parsed.settings.model_dump().items() if value is not None
+    }
+    members = {Principal.parse(who): Role(role) for role, names in parsed.members.items() for who in names}
+    robots = {robot: RobotState(_rights(wanted.can), wanted.days) for robot, wanted in parsed.robots.items()}
+    return DesiredProject(ProjectState(name, settings, members, robots), Unmanaged(parsed.unmanaged))
+
+
+def _rights(names: list[str]) -> frozenset[Right]:
+    return frozenset(right for name in names for right in PERMISSION_SETS.get(name) or (Right.parse(name),))
+
+
+def _written(state: ProjectState, roles: tuple[Role, ...]) -> dict[str, Any]:
+    members = {
+        role.value: sorted(str(who) for who, held in state.members.items() if held is role)
+        for role in roles
+        if role in state.members.values()
+    }
+    robots = {name: {"can": _named(robot.rights)} for name, robot in sorted(state.robots.items()) if robot.rights}
+    settings = {key: state.settings[key] for key in PROJECT_SETTINGS if key in state.settings}
+    written: dict[str, Any] = {"settings": settings, "members": members, "robots": robots}
+    return {key: value for key, value in written.items() if value} | {"unmanaged": Unmanaged.REPORT.value}
+
+
+def _named(rights: frozenset[Right]) -> list[str]:
+    """Returns a permission set's name where the rights are exactly that set, else every right."""
+    for name, members in PERMISSION_SETS.items():
+        if members == rights:
+            return [name]
+    return sorted(map(str, rights))
