@@ -1,10 +1,12 @@
 """Every implementation of `ImagePuller` and `ContainerHost`, each with a registry that a test fills."""
 
 import gc
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from imagepipe.engine.client import Endpoint
@@ -19,7 +21,7 @@ from imagepipe.ports import ContainerHost, ImagePuller
 from tests.contract.engine_memory import MemoryHost
 from tests.contract.registry_memory import MemoryRegistry
 from tests.contract.vch_images import build, busybox_layer, file_layer, push
-from tests.contract.vch_world import World, running_world
+from tests.contract.vch_world import World, running_world, wait_for
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,13 @@ class MemoryWorld:
 def started_world() -> Iterator[World]:
     """Yields the running processes.
 
-    While dockerd comes up, httpcore leaves the sockets open on which nobody answered yet; those are not ours.
+    While dockerd comes up, httpcore leaves the sockets open on which nobody answered yet; those are not ours. A world
+    has its links' names to itself only once the one before has gone, a moment after its namespace was deleted.
     """
+    link = Path(f"/sys/class/net/vt{os.getpid()}a")
+    wait_for(lambda: not link.exists())
     with ExitStack() as stack:
+        stack.callback(wait_for, lambda: not link.exists())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             world = stack.enter_context(running_world())
