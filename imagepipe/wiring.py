@@ -197,7 +197,7 @@ class Wiring:
             ca_files={registry: ca_file} if registry and ca_file else {},
             # Harbor lets a pusher with this word read images that are not signed yet.
             # Source: Harbor v2.15.2 src/server/middleware/util/util.go SkipPolicyChecking
-            product="cosign",
+            signing=True,
             sink=self._events,
         )
         return RegistryClient(connections)
