@@ -154,7 +154,7 @@ class Wiring:
             source=self.registry,
             sink=self.registry,
             writer=self.writer if sign and self._settings.signing.mode != "none" else None,
-            source_control=Git(),
+            source_control=Git(detached_branch=_ci_branch(self._environ)),
             clock=self._clock,
             events=self._events,
             invocation=_invocation(self._environ),
@@ -276,6 +276,13 @@ class Wiring:
 
         timeouts = self._settings.timeouts
         return Endpoint(host, cert_path=cert_path, connect_timeout_s=timeouts.connect_s, read_timeout_s=timeouts.read_s)
+
+
+def _ci_branch(environ: Mapping[str, str]) -> str | None:
+    """Returns the branch that the CI job is for. Source: GitHub Actions, GitLab CI and Jenkins default variables."""
+    if environ.get("GITHUB_REF_TYPE") == "branch":
+        return environ.get("GITHUB_REF_NAME")
+    return environ.get("CI_COMMIT_BRANCH") or environ.get("BRANCH_NAME") or None
 
 
 def _invocation(environ: Mapping[str, str]) -> str | None:

@@ -38,10 +38,12 @@ class Git:
     Attributes:
         program: The program's name or path.
         timeout_s: Longest time for one call, in seconds.
+        detached_branch: The branch to tell where none is checked out: CI systems check out a commit.
     """
 
     program: str = "git"
     timeout_s: float = _TIMEOUT_S
+    detached_branch: str | None = None
 
     def revision(self, path: Path) -> SourceRevision | None:
         """Returns where the work tree round `path` stands; None outside one, without git, or before the first commit.
@@ -62,7 +64,7 @@ class Git:
             url=without_credentials(url) if url else None,
             commit=commit,
             committed_at=datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            branch=self._ask(root, "symbolic-ref", "--short", "--quiet", "HEAD"),
+            branch=self._ask(root, "symbolic-ref", "--short", "--quiet", "HEAD") or self.detached_branch,
             version=re.sub(r"^v(?=\d)", "", version),
             dirty=bool(self._ask(root, "status", "--porcelain", "--untracked-files=normal")),
             root=root,

@@ -196,3 +196,11 @@ def test_a_git_that_hangs_has_a_deadline(tree: WorkTree, tmp_path: Path) -> None
 )
 def test_credentials_never_leave_a_remotes_url(url: str, clean: str) -> None:
     assert without_credentials(url) == clean
+
+
+def test_a_detached_commit_is_on_the_branch_that_the_ci_job_is_for(tree: WorkTree) -> None:
+    tree.commit("a")
+    tree.git("checkout", "--quiet", "--detach")
+    found = Git(detached_branch="release").revision(tree.root)
+    assert found is not None
+    assert found.branch == "release"

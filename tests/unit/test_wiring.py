@@ -1,0 +1,34 @@
+import pytest
+
+from imagepipe.wiring import _ci_branch as ci_branch
+from imagepipe.wiring import _invocation as invocation
+
+
+@pytest.mark.parametrize(
+    ("environ", "branch"),
+    [
+        ({}, None),
+        ({"GITHUB_REF_TYPE": "branch", "GITHUB_REF_NAME": "main"}, "main"),
+        ({"GITHUB_REF_TYPE": "tag", "GITHUB_REF_NAME": "v1"}, None),
+        ({"CI_COMMIT_BRANCH": "main"}, "main"),
+        ({"BRANCH_NAME": "main"}, "main"),
+    ],
+)
+def test_the_branch_of_a_ci_job_is_known(environ: dict[str, str], branch: str | None) -> None:
+    assert ci_branch(environ) == branch
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, None),
+        (
+            {"GITHUB_RUN_ID": "7", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "uf/es"},
+            "https://github.com/uf/es/actions/runs/7/attempts/1",
+        ),
+        ({"CI_JOB_URL": "https://gitlab.com/jobs/7"}, "https://gitlab.com/jobs/7"),
+        ({"BUILD_URL": "https://jenkins/7"}, "https://jenkins/7"),
+    ],
+)
+def test_the_ci_job_is_named_in_provenance(environ: dict[str, str], url: str | None) -> None:
+    assert invocation(environ) == url
