@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from imagepipe.errors import RefusedError, UnsupportedError, VerificationError
 from imagepipe.model import media
+from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, VerifiedStatement
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned
@@ -70,18 +71,22 @@ class EvidenceReader:
 
     def proofs(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> tuple[Proof, ...]:
         """Returns every statement of that type about the image by one of the trusted; may be empty."""
-        proofs, _ = self._sift(image, predicate_type, trusted)
-        return proofs
+        return tuple(self._sift(image, predicate_type, trusted, []))
+
+    def first(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> Proof | None:
+        """Returns one such statement, or None; reads no further than the first that holds."""
+        return next(self._sift(image, predicate_type, trusted, []), None)
 
     def require(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> Proof:
-        """Returns the first proof.
+        """Returns one such statement.
 
         Raises:
             VerificationError: There is none; the message says what was found instead.
         """
-        proofs, refusals = self._sift(image, predicate_type, trusted)
-        if proofs:
-            return proofs[0]
+        refusals: list[str] = []
+        proof = next(self._sift(image, predicate_type, trusted, refusals), None)
+        if proof is not None:
+            return proof
         what = _NAMES.get(predicate_type, predicate_type)
         if not refusals:
             raise VerificationError(
@@ -92,38 +97,65 @@ class EvidenceReader:
             hint="sign it as an identity that the policy trusts, or ask who owns the policy",
         )
 
+    def prove(self, image: Pinned, manifest: Digest, predicate_type: str, trusted: Sequence[Signatory]) -> Proof | None:
+        """Returns the statement that this attachment carries, or None when the registry does not list it.
+
+        Raises:
+            RefusedError: It is listed, and it proves nothing.
+        """
+        for descriptor in self._listed(image):
+            if descriptor.digest == manifest:
+                return self._proof(
+                    image, Attachment(descriptor, self._referrers.fetch(image, descriptor)), predicate_type, trusted
+                )
+        return None
+
     def _sift(
-        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]
-    ) -> tuple[tuple[Proof, ...], list[str]]:
-        proofs: list[Proof] = []
-        refusals: list[str] = []
-        for attachment in self._readable(image, refusals):
+        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[str]
+    ) -> Iterator[Proof]:
+        for attachment in self._readable(image, refusals, first=predicate_type):
             if not attachment.is_bundle:
                 continue
             try:
-                bundle = Bundle(attachment.artifact.content)
-                verified = self._verifier.verify(bundle, image.digest, predicate_type, trusted)
+                yield self._proof(image, attachment, predicate_type, trusted)
             except VerificationError as error:
                 # A bundle that says it is of another kind is not a failed candidate, only another document.
                 if attachment.predicate_hint in (None, predicate_type):
                     refusals.append(error.message)
-                continue
-            proofs.append(Proof(verified, attachment))
-        return tuple(proofs), refusals
 
-    def _readable(self, image: Pinned, refusals: list[str] | None = None) -> Iterator[Attachment]:
+    def _proof(self, image: Pinned, attachment: Attachment, predicate_type: str, trusted: Sequence[Signatory]) -> Proof:
+        bundle = Bundle(attachment.artifact.content)
+        return Proof(self._verifier.verify(bundle, image.digest, predicate_type, trusted), attachment)
+
+    def _readable(
+        self, image: Pinned, refusals: list[str] | None = None, *, first: str | None = None
+    ) -> Iterator[Attachment]:
+        """Yields what can be read, one by one; what the list calls of the predicate type `first` comes first.
+
+        An image gathers a record with every promotion; the list's word decides only about the order.
+        """
+        listed = self._listed(image)
+        for descriptor in listed if first is None else sorted(listed, key=lambda one: _rank(one, first)):
+            try:
+                yield Attachment(descriptor, self._referrers.fetch(image, descriptor))
+            except RefusedError as error:
+                if refusals is not None:
+                    refusals.append(error.message)
+
+    def _listed(self, image: Pinned) -> tuple[Descriptor, ...]:
         descriptors = self._referrers.list(image)
         if len(descriptors) > MAX_REFERRERS:
             raise UnsupportedError(
                 f"{image} has {len(descriptors)} attachments, more than the {MAX_REFERRERS} that are read",
                 hint="delete the attachments that nobody needs",
             )
-        for descriptor in descriptors:
-            try:
-                yield Attachment(descriptor, self._referrers.fetch(image, descriptor))
-            except RefusedError as error:
-                if refusals is not None:
-                    refusals.append(error.message)
+        return descriptors
+
+
+def _rank(descriptor: Descriptor, predicate_type: str) -> int:
+    """Returns 0 for an attachment that its list entry calls of this type, 1 when that is silent, 2 for the others."""
+    said = descriptor.annotations.get(media.BUNDLE_PREDICATE_ANNOTATION)
+    return 0 if said == predicate_type else 1 if said is None else 2
 
 
 _NAMES = {

@@ -51,9 +51,9 @@ class EvidenceWriter:
         """
         signatory = self._signer.signatory()
         kept = {
-            statement.predicate_type: proofs[0].attachment.descriptor.digest
+            statement.predicate_type: proof.attachment.descriptor.digest
             for statement in statements
-            if (proofs := self._reader.proofs(image, statement.predicate_type, (signatory,)))
+            if (proof := self._reader.first(image, statement.predicate_type, (signatory,)))
         }
         missing = [statement for statement in statements if statement.predicate_type not in kept]
         made = {
@@ -80,8 +80,7 @@ class EvidenceWriter:
         return EvidenceResult(kind, self._proven(image, kind, signatory, descriptor.digest), signatory, created=True)
 
     def _proven(self, image: Pinned, kind: str, signatory: Signatory, manifest: Digest) -> Digest:
-        proofs = self._reader.proofs(image, kind, (signatory,))
-        if all(proof.attachment.descriptor.digest != manifest for proof in proofs):
+        if self._reader.prove(image, manifest, kind, (signatory,)) is None:
             raise VerificationError(
                 f"{image}: the registry does not return the evidence {manifest} that was just attached",
                 hint="check that the registry keeps OCI artifacts and that nothing deletes untagged manifests",

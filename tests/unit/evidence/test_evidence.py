@@ -1,9 +1,11 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from imagepipe.errors import IdentityError, UnavailableError, UnsupportedError, VerificationError
 from imagepipe.evidence import reader as reader_module
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Artifact, Statement
+from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Artifact, Statement
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned, Reference
 from tests.contract.registry_memory import MemoryRegistry
@@ -128,3 +130,47 @@ def test_a_crowd_of_attachments_is_refused_rather_than_cut_short() -> None:
     small = Small(registry=CrowdedRegistry())
     with pytest.raises(UnsupportedError, match="more than"):
         small.world().reader.attachments(BARE.pin(Digest.of(b"")))
+
+
+class CountingRegistry(MemoryRegistry):
+    """Counts what is read of the attachments."""
+
+    fetched = 0
+
+    def fetch(self, image: Pinned, descriptor: Descriptor) -> Artifact:
+        self.fetched += 1
+        return super().fetch(image, descriptor)
+
+
+def test_a_signature_is_found_at_once_among_many_records() -> None:
+    small = Small(registry=(registry := CountingRegistry()))
+    manifest = registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    for number in range(20):
+        record = Statement.about(image, PROMOTION_PREDICATE, {"number": number})
+        small.world().writer.add(image, manifest.descriptor, record)
+    small.sign(manifest)
+    registry.fetched = 0
+    small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+    assert registry.fetched == 1
+
+
+def test_a_record_is_proven_without_reading_the_others_again() -> None:
+    small = Small(registry=(registry := CountingRegistry()))
+    manifest = registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    for number in range(20):
+        registry.fetched = 0
+        record = Statement.about(image, PROMOTION_PREDICATE, {"number": number})
+        small.world().writer.add(image, manifest.descriptor, record)
+        assert registry.fetched == 1
+
+
+def test_a_list_that_calls_a_signature_something_else_cannot_hide_it() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+    (bundle,) = small.signer.sign([Statement.about(image, SIGNATURE_PREDICATE, {})])
+    mislabelled = bundle.as_artifact("https://example.test/other/v1", datetime(2026, 1, 1, tzinfo=UTC))
+    small.registry.attach(image, manifest.descriptor, mislabelled)
+    assert small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,)).verified.signatory == CI
