@@ -66,14 +66,14 @@ def promote_to(plan: TargetPlan, manifest: Manifest, world: World) -> TargetResu
 def _arrive(plan: TargetPlan, manifest: Manifest, world: World, proof: dict[str, str]) -> Arrival:
     ports = world.connect(plan.target)
     _check_host(plan.target, plan.image, ports.host.info())
-    if ports.host.holds(plan.image):
-        ports.host.probe(plan.image)
-        proof.update(inspect=f"holds {plan.image}", probe="container created and removed")
-        return Arrival.PRESENT
-    if plan.carrier is None:
-        _pull_by_digest(plan.image, ports, world, proof)
-    else:
+    held = ports.host.holds(plan.image)
+    if plan.carrier is not None:
+        # Also where it is held: a VCH may know the layers of one image by the digest of another, when the tag moved
+        # between its two reads. Layers that are there are not fetched again, and it refuses to mend such a digest.
+        # Source: VIC v1.5.8 lib/imagec/imagec.go:622-667, lib/apiservers/engine/backends/cache/repo_cache.go:204-209.
         _pull_by_carrier(plan.image, plan.carrier, manifest, ports, world, proof)
+    elif not held:
+        _pull_by_digest(plan.image, ports, world, proof)
     if not ports.host.holds(plan.image):
         raise DigestMismatchError(
             f"the pull ended well, but the host does not know {plan.image}",
@@ -82,7 +82,7 @@ def _arrive(plan: TargetPlan, manifest: Manifest, world: World, proof: dict[str,
     proof["inspect"] = f"holds {plan.image}"
     ports.host.probe(plan.image)
     proof["probe"] = "container created and removed"
-    return Arrival.PROMOTED
+    return Arrival.PRESENT if held else Arrival.PROMOTED
 
 
 def _check_host(target: Target, image: Pinned, info: HostInfo) -> None:

@@ -100,15 +100,27 @@ def test_the_record_names_every_target_and_the_plan() -> None:
     assert [(one["target"], one["outcome"]) for one in targets] == [("vch-a", "promoted"), ("engine-a", "promoted")]
 
 
-def test_running_again_pulls_nothing_and_writes_no_second_record() -> None:
+def test_running_again_pulls_nothing_onto_an_engine_and_writes_no_second_record() -> None:
     small = Small()
     manifest = small.image()
-    first = promote(small, small.target("vch-a"))
-    second = promote(small, small.target("vch-a"))
-    assert [one.arrival for one in second.targets] == [Arrival.PRESENT]
-    assert len(small.hosts["vch-a"].pulled) == 1
+    targets = small.target("vch-a"), small.target("engine-a", TargetKind.DOCKER)
+    first = promote(small, *targets)
+    second = promote(small, *targets)
+    assert [one.arrival for one in second.targets] == [Arrival.PRESENT, Arrival.PRESENT]
+    assert len(small.hosts["engine-a"].pulled) == 1
     assert second.record == first.record
     assert len(records(small, BARE.pin(manifest.digest))) == 1
+
+
+def test_what_a_vch_calls_by_the_right_digest_is_still_held_against_the_plan() -> None:
+    small = Small()
+    manifest = small.image()
+    target = small.target("vch-a")
+    small.hosts["vch-a"].images.add(BARE.pin(manifest.digest))
+    small.hosts["vch-a"].faults.layer_ids = (Digest.of(b"another layer").short,)
+    (result,) = promote(small, target).targets
+    assert result.arrival is Arrival.FAILED
+    assert result.error_kind == "digest_mismatch"
 
 
 def test_an_image_that_was_there_before_imagepipe_is_recorded() -> None:
