@@ -91,8 +91,11 @@ def run_pipelines(
 
     Raises:
         InputError: Two images claim one tag, or a tag cannot be made.
+        IdentityError: There is nobody to sign as; nothing was built.
     """
     jobs = _prepare(pipelines, options, world)
+    if options.push and world.writer is not None:
+        world.writer.signatory()  # what could not be signed is neither built nor pushed
     done: Done = {}
     for batch in _batches(pipelines):
         ready = [_with_needs(jobs[pipeline.name], done) for pipeline in batch]

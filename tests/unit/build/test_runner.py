@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.fanout import Outcome
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE
+from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Bundle, Statement
 from imagepipe.model.pipeline import Attest, BuildSpec, Pipeline
 from imagepipe.model.reference import Reference, Repository
 from imagepipe.model.result import RunResult, SourceRevision
@@ -100,6 +101,13 @@ class Workshop:
 
     def one(self, *pipelines: Pipeline, **options: object) -> RunResult:
         return self.run(*pipelines, **options)[-1].unwrap()
+
+
+class Killed(MemorySigner):
+    """Knows who it is, and dies when it is to sign."""
+
+    def sign(self, statements: Sequence[Statement]) -> tuple[Bundle, ...]:
+        raise IdentityError("killed")
 
 
 @pytest.fixture
@@ -230,11 +238,19 @@ def test_an_immutable_tag_with_another_image_is_refused(workshop: Workshop) -> N
     assert isinstance(outcome.error, RefusedError)
 
 
+def test_without_anybody_to_sign_as_nothing_is_built(workshop: Workshop) -> None:
+    workshop.signer.failure = IdentityError("expired")
+    with pytest.raises(IdentityError, match="expired"):
+        workshop.run(workshop.pipeline())
+    assert workshop.builder.requests == []
+    assert workshop.one(workshop.pipeline(), push=False).image is None
+
+
 def test_a_run_killed_between_push_and_sign_is_healed_by_the_same_command(workshop: Workshop) -> None:
-    workshop.signer.failure = IdentityError("killed")
+    workshop.signer = Killed(CI)
     (outcome,) = workshop.run(workshop.pipeline())
     assert isinstance(outcome.error, IdentityError)
-    workshop.signer.failure = None
+    workshop.signer = MemorySigner(CI)
     result = workshop.one(workshop.pipeline())
     assert [one.created for one in result.evidence] == [True, True]
     assert len(workshop.pusher.pushed) == 1
