@@ -10,8 +10,10 @@ import uvicorn
 from imagepipe.sandbox.harbor.app import create_app
 from imagepipe.sandbox.harbor.config import HarborConfig
 
-STOP_S = 1
-"""Seconds that open requests get at SIGTERM."""
+STOP_S = 0.3
+"""Seconds that open requests get at SIGTERM; a client that keeps its connection must not hold us longer."""
+KEEP_ALIVE_S = 75
+"""Seconds an idle connection stays open, as nginx keeps it (keepalive_timeout)."""
 
 
 def main() -> None:
@@ -28,7 +30,8 @@ def main() -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=STOP_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type] # asyncio waits so long, and takes fractions
     )
 
 

@@ -105,7 +105,7 @@ def _has_body(headers: Mapping[str, str]) -> bool:
 
 async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
     try:
-        async for chunk in answer.aiter_raw():
+        async for chunk in _joined(answer.aiter_raw()):
             yield chunk
     finally:
         await answer.aclose()

@@ -34,6 +34,8 @@ async def put_manifest(harbor: Harbor, request: Request, target: Target) -> Resp
     raw = await request.body()
     manifest = manifests.parse(request.headers.get("content-type", ""), raw)
     _check_quota(harbor, project, manifest)
+    # The repository is there from now on, even when the registry refuses. Source: v2.15.2 registry/manifest.go.
+    artifacts.ensure_repository(harbor.store, project, target.repository, harbor.stamp())
     # A tag is never written to the registry. Source: goharbor/harbor 95003aa41b, since 2.15.0.
     reference = manifest.digest if target.tag else target.reference
     response = await harbor.backend.fetch(request, f"/v2/{target.repository}/manifests/{reference}", raw)
