@@ -15,9 +15,9 @@ def main() -> None:
 
         sys.stdout.write(f"imagepipe {__version__}\n")
         return
-    from imagepipe.cli.main import run
+    from imagepipe.cli.main import leave, run
 
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

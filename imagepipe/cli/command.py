@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +18,8 @@ from imagepipe.errors import ImagepipeError, InterruptedByUserError
 
 __all__ = ["Failure", "command"]
 
+# Enough for a request that is nearly answered, and for removing a probe's container; a build or pull is hung up on.
+_GRACE_S = 3.0
 _COMMON: dict[str, Any] = {
     "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
     "config": Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")],
@@ -73,9 +78,23 @@ def _guard(session: Session, work: Callable[[], None]) -> int:
         session.fail(error)
         return error.exit_code
     except KeyboardInterrupt:
+        _let_end(session)
         stopped = InterruptedByUserError("interrupted", hint="run the same command again; it takes up what is left")
         session.fail(stopped)
         return stopped.exit_code
     finally:
         session.close()
     return 0
+
+
+def _let_end(session: Session) -> None:
+    """Gives calls that are under way a moment to end; who presses Ctrl-C once more does not wait for them."""
+    until = time.monotonic() + _GRACE_S
+    working = [
+        thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+    ]
+    with contextlib.suppress(KeyboardInterrupt):
+        if working:
+            session.say(f"interrupted; what is under way has {_GRACE_S:g} s to end")
+        for thread in working:
+            thread.join(max(0.0, until - time.monotonic()))

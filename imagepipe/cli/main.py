@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import traceback
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,7 +17,9 @@ from imagepipe.cli.command import Failure
 from imagepipe.cli.session import Session
 from imagepipe.errors import ImagepipeError, InterruptedByUserError, UsageError
 
-__all__ = ["app", "run"]
+__all__ = ["app", "leave", "run"]
+
+_IDLE_S = 0.2  # a thread that has nothing left to do ends by itself at once
 
 app = typer.Typer(
     name="imagepipe",
@@ -64,6 +68,24 @@ def run(argv: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last catch: everything that reaches it is told as what it is
         return _unexpected(session, error, argv)
     return code if isinstance(code, int) else 0
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process, whoever may still wait for an answer in another thread: nobody would read it any more.
+
+    The other side notices that we hung up: an engine stops and removes the container of the step that it builds.
+    Source: moby v20.10.24 builder/dockerfile/containerbackend.go.
+    """
+    others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
+    working = [thread for thread in others if not thread.daemon]
+    for thread in working:
+        thread.join(_IDLE_S)
+    if any(thread.is_alive() for thread in working):
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _unexpected(session: Session, error: Exception, argv: list[str]) -> int:
