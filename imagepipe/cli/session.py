@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from imagepipe.errors import ImagepipeError, UsageError
 
@@ -100,7 +100,7 @@ class Session:
             self.printed = True
             sys.stdout.write(json.dumps(error_document(error), indent=2) + "\n")
             sys.stdout.flush()
-        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(f"error: {error.message}\nhint: {way_out(error)}\n")
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Returns when the user agrees: by --yes, or by answering on a terminal.
@@ -126,4 +126,21 @@ def error_document(error: ImagepipeError) -> dict[str, Any]:
 
 def error_body(error: ImagepipeError) -> dict[str, Any]:
     """Returns the `error` object that goes into any document."""
-    return {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    return {"kind": error.kind, "message": error.message, "hint": way_out(error), "exit_code": error.exit_code}
+
+
+def way_out(error: ImagepipeError) -> str:
+    """Returns the error's hint, or what mostly helps with its exit code: no failure is told without a way out."""
+    return error.hint or _WAYS_OUT.get(error.exit_code, "see `imagepipe COMMAND --help`")
+
+
+_WAYS_OUT: Final = {
+    1: "please report it, with the output of the same command with -v",
+    3: "correct it, then run the same command again",
+    4: "check the name, and that it exists there",
+    5: "check the credentials, and what they may do there",
+    6: "read what the other side says: running the same command again will not help",
+    7: "correct the Dockerfile or what it copies; -v shows every line",
+    8: "try again in a while, or look at the other side's log",
+    10: "repair what failed, then run the same command again",
+}
