@@ -139,17 +139,23 @@ def status(
     targets = tuple(wiring.target(name) for name in chosen or known)
     repositories = wiring.repositories([name for name in names or () if name not in known])
     found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
-    session.answer(_status_document(found), "" if session.as_json else describe_status(found))
+    error = _status_error(found)
+    session.answer(_status_document(found, error), "" if session.as_json else describe_status(found))
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def _status_error(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
     away = [one.error for one in found if one.error is not None]
-    if away:
-        error = PartialError("; ".join(one.message for one in away), hint=away[0].hint)
-        whole = away[0] if len(away) == len(found) else error
-        session.fail(whole)
-        raise Failure(whole.exit_code)
+    if away and len(away) < len(found):
+        return PartialError("; ".join(one.message for one in away), hint=away[0].hint)
+    return away[0] if away else None
 
 
-def _status_document(found: tuple[TargetStatus, ...]) -> dict[str, Any]:
-    return {"schema": "imagepipe.status/v1", "targets": [one.to_json() for one in found]}
+def _status_document(found: tuple[TargetStatus, ...], error: ImagepipeError | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"schema": "imagepipe.status/v1", "targets": [one.to_json() for one in found]}
+    return document if error is None else document | {"error": error_body(error)}
 
 
 def describe_status(found: tuple[TargetStatus, ...]) -> str:
