@@ -21,6 +21,7 @@ from imagepipe.errors import InputError, NotFoundError, SettingsError, UsageErro
 from imagepipe.model.reference import Pinned, Reference, Repository
 
 if TYPE_CHECKING:
+    from imagepipe.doctor.checks import DoctorWorld
     from imagepipe.engine.client import Endpoint
     from imagepipe.events import EventSink
     from imagepipe.evidence.reader import EvidenceReader
@@ -183,6 +184,27 @@ class Wiring:
             clock=self._clock,
             pause=time.sleep,
             events=self._events,
+        )
+
+    def doctor_world(self) -> DoctorWorld:
+        """Returns what a doctor looks at."""
+        from imagepipe.doctor.checks import DoctorWorld, Patient
+        from imagepipe.engine.host import EngineHost
+        from imagepipe.engine.inspector import EngineInspector
+
+        def connect(target: Target) -> Patient:
+            endpoint = self._endpoint(target.host, target.cert_path)
+            return Patient(EngineHost(endpoint), EngineInspector(endpoint, target.cert_path))
+
+        return DoctorWorld(
+            registry=self._settings.registry,
+            source=self.registry,
+            harbor_version=None,
+            signer=None if self._settings.signing.mode == "none" else self._signer,
+            build_host=lambda: EngineHost(self._endpoint(self._settings.build.host, None)),
+            connect=connect,
+            policies={name: self._settings.policy(name) for name in self._settings.policies},
+            clock=self._clock,
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.host import HostInfo, TargetKind
 from imagepipe.model.reference import Pinned, Repository
 
-__all__ = ["EngineHost", "describe"]
+__all__ = ["EngineHost", "describe", "volume_stores"]
 
 # Source: VIC v1.5.8 cmd/docker/main.go:69, lib/apiservers/engine/backends/backends.go:118.
 _VCH_NAME: Final = "vSphere Integrated Containers"
@@ -134,6 +134,11 @@ def describe(info: Mapping[str, Any], version: Mapping[str, Any]) -> HostInfo:
         ready=engines == ["RUNNING"] if vch else True,
         whitelist=_whitelist(status),
     )
+
+
+def volume_stores(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the volume stores that a VCH lists in `/info`. Source: VIC v1.5.8 backends/system.go."""
+    return tuple(_system_status(info).get("VolumeStores", "").split())
 
 
 def _system_status(info: Mapping[str, Any]) -> Mapping[str, str]:

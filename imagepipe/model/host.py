@@ -5,12 +5,13 @@ False
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from imagepipe.model.digest import Digest
 
-__all__ = ["VCH_MAX_HISTORY", "VCH_PLATFORM", "HostInfo", "PullReport", "Target", "TargetKind"]
+__all__ = ["VCH_MAX_HISTORY", "VCH_PLATFORM", "HostFacts", "HostInfo", "PullReport", "Target", "TargetKind"]
 
 # Source: VIC 1.5.8 user docs ts_imagestore_error.md: every history entry becomes a disk in the chain.
 VCH_MAX_HISTORY: Final = 90
@@ -68,6 +69,33 @@ class HostInfo:
     api_version: str
     ready: bool
     whitelist: tuple[str, ...] | None = None
+
+    def allows(self, registry: str) -> bool:
+        """Tells whether images may come from a registry; networks and wildcards are left to the VCH, which resolves.
+
+        Source: VIC v1.5.8 pkg/registry/entry.go: `foo` matches `foo:123`, `foo:123` does not match `foo`.
+        """
+        if self.whitelist is None:
+            return True
+        host = registry.rpartition(":")[0] or registry
+        return any(entry in (registry, host) or "*" in entry or "/" in entry for entry in self.whitelist)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What an operator asks of a host beyond what it is.
+
+    Attributes:
+        networks: Names of the networks that containers can be put on.
+        volume_stores: Where a VCH keeps volumes; empty on an engine.
+        client_certificate_ends: When our own certificate runs out, aware; None without TLS.
+        server_certificate_ends: When the host's certificate runs out, aware; None without TLS.
+    """
+
+    networks: tuple[str, ...]
+    volume_stores: tuple[str, ...] = ()
+    client_certificate_ends: datetime | None = None
+    server_certificate_ends: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

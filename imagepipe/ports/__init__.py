@@ -15,7 +15,7 @@ from typing import Protocol
 from imagepipe.events import EventSink
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, Statement, VerifiedStatement
-from imagepipe.model.host import HostInfo, PullReport
+from imagepipe.model.host import HostFacts, HostInfo, PullReport
 from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage, Credential, SourceRevision
@@ -24,6 +24,7 @@ __all__ = [
     "Clock",
     "ContainerHost",
     "CredentialSource",
+    "HostInspector",
     "ImageBuilder",
     "ImagePuller",
     "ImagePusher",
@@ -211,6 +212,18 @@ class ImagePuller(Protocol):
 
         Raises:
             NotFoundError, AccessError, RefusedError, UnavailableError: What the host or the registry said.
+        """
+        ...
+
+
+class HostInspector(Protocol):
+    """A host, as a doctor looks at it."""
+
+    def facts(self) -> HostFacts:
+        """Returns networks, volume stores and when certificates run out.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
         """
         ...
 

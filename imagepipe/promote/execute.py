@@ -96,21 +96,12 @@ def _check_host(target: Target, image: Pinned, info: HostInfo) -> None:
             f"{info.name} is not ready to take work", hint="wait until its backend engine is RUNNING, then try again"
         )
     registry = image.repository.registry
-    if info.whitelist is not None and not _whitelisted(registry, info.whitelist):
+    if not info.allows(registry):
         raise RefusedError(
             f"pull refused: {registry} is not on the registry whitelist of {info.name}",
             hint="add the registry to this VCH's whitelist (vic-machine configure --whitelist-registry) "
             "or promote to another target",
         )
-
-
-def _whitelisted(registry: str, whitelist: tuple[str, ...]) -> bool:
-    """Tells whether an entry names the registry; networks and wildcards need a resolver and are left to the VCH.
-
-    Source: VIC v1.5.8 pkg/registry/entry.go: `foo` matches `foo:123`, `foo:123` does not match `foo`.
-    """
-    host = registry.rpartition(":")[0] or registry
-    return any(entry in (registry, host) or "*" in entry or "/" in entry for entry in whitelist)
 
 
 def _pull_by_digest(image: Pinned, ports: HostPorts, world: World, proof: dict[str, str]) -> None:

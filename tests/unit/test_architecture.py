@@ -21,14 +21,14 @@ FLOORS = (
     {"http", "ports", "settings"},
     {"registry", "harbor", "engine", "signing", "source"},
     {"evidence"},
-    {"build", "promote", "access", "deploy"},
+    {"build", "promote", "access", "deploy", "doctor"},
     {"sandbox"},
     {"wiring"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ADAPTERS = {"http", "registry", "harbor", "engine", "signing", "source"}
-USE_CASES = {"evidence", "build", "promote", "access", "deploy"}
+USE_CASES = {"evidence", "build", "promote", "access", "deploy", "doctor"}
 
 # Which rooms may import a foreign package; the sandbox may use what it needs.
 SEALED = {
