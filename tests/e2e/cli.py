@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import imagepipe
+
 DEADLINE_S = 90.0  # the slowest command takes about five seconds on two idle cores
 PROGRAM = (sys.executable, "-m", "imagepipe")
+# The very code that the tests import, however it is installed.
+_SOURCE = Path(imagepipe.__file__).parents[1]
 # What a test runner sets so that coverage is measured in other processes too.
 _MEASURING = ("COVERAGE_", "COV_CORE_")
 
@@ -157,7 +161,7 @@ class Cli:
                 told.append(_rest(child, deadline_s))
             answer.seek(0)
             run = self._keep(line, child.returncode, answer.read(), "".join(told))
-        assert re.search(when, run.err), f"{when!r} never came\n{run.said}"
+        assert re.search(when, run.err, re.MULTILINE), f"{when!r} never came\n{run.said}"
         return run
 
     def _line(self, argv: Sequence[str], config: Path | None) -> list[str]:
@@ -165,7 +169,7 @@ class Cli:
 
     def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name.startswith(_MEASURING)}
-        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
+        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "PYTHONPATH": str(_SOURCE)}
         return {**kept, **own, **self.environ, **(extra or {})}
 
     def _keep(self, line: Sequence[str], code: int, out: str, err: str) -> Run:

@@ -220,6 +220,13 @@ def test_config_show_tells_where_each_value_comes_from(box: Box, cli: Cli) -> No
     assert rows["timeouts.connect_s"]["origin"] == "default"
 
 
+def test_config_show_masks_a_password_that_came_by_the_environment(box: Box, cli: Cli) -> None:
+    box.secrets.append("Swordfish-Number-7")
+    document = cli.run("config", "show", "--json", env={"HARBOR_PASSWORD": "Swordfish-Number-7"}).ok().json()
+    (row,) = [row for row in document["settings"] if row["key"] == "harbor.password"]
+    assert (row["value"], row["origin"]) == ("********", "HARBOR_PASSWORD")
+
+
 def test_dockers_own_client_runs_the_promoted_digest_on_a_vch(story: Story, box: Box) -> None:
     row: dict[str, Any] = box.document["targets"]["vch-a"]
     files = {"--tlscacert": "ca.pem", "--tlscert": "cert.pem", "--tlskey": "key.pem"}
