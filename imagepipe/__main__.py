@@ -8,7 +8,6 @@ import sys
 
 __all__ = ["main"]
 
-
 # What a command imports are some hundred thousand objects and no garbage: looking for it again and again, and once
 # more at the end, is a sixth of the time that `imagepipe verify` takes.
 _OBJECTS_BETWEEN_LOOKS = 50_000
@@ -23,7 +22,10 @@ def main() -> None:
         return
     from imagepipe.cli.main import leave, run
 
-    leave(run(sys.argv[1:]))
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
+    code = run(sys.argv[1:])
+    gc.freeze()
+    leave(code)
 
 
 if __name__ == "__main__":
