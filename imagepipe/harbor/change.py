@@ -1,0 +1,73 @@
+"""Carries one change through: looks, writes what is missing, and looks again, whatever became of the answer."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import httpx
+
+from imagepipe.errors import ImagepipeError, RefusedError, UnavailableError
+from imagepipe.harbor.client import Call, HarborClient
+from imagepipe.http.retry import settle
+
+__all__ = ["Change"]
+
+_ATTEMPTS: Final = 6  # two seconds or so of waiting at random
+
+Result = TypeVar("Result")
+
+
+class Change:
+    """One change of Harbor's state.
+
+    Law: a write is sent again only after a look that shows that it has not happened.
+
+    Args:
+        client: The Harbor.
+        what: What we are doing, to what.
+    """
+
+    def __init__(self, client: HarborClient, what: str) -> None:
+        self._client = client
+        self._what = what
+        self._failure: ImagepipeError | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether some write got no answer, and may have happened."""
+        return self._failure is not None
+
+    def write(self, call: Call) -> httpx.Response | None:
+        """Returns the answer of a write, or None when only a look can tell whether it happened."""
+        try:
+            return self._client.call(call)
+        except UnavailableError as error:
+            self._failure = error
+            return None
+
+    def until(self, attempt: Callable[[], Result | None]) -> Result:
+        """Calls `attempt`, which looks and then writes what is missing, until it returns something.
+
+        Raises:
+            UnavailableError: Harbor kept failing.
+            RefusedError: Every write was answered well, and nothing came of it.
+        """
+        looks: list[ImagepipeError] = []
+
+        def guarded() -> Result | None:
+            try:
+                return attempt()
+            except UnavailableError as error:
+                looks.append(error)
+                raise
+
+        try:
+            return settle(guarded, self._what, attempts=_ATTEMPTS, sleep=self._client.sleep)
+        except UnavailableError as error:
+            if looks:
+                raise
+            if self._failure is not None:
+                raise self._failure from error
+            raise RefusedError(
+                f"{self._what}: Harbor took it {_ATTEMPTS} times and did not keep it",
+                hint="look in the audit log for somebody else who changes it too",
+            ) from error

@@ -1,0 +1,115 @@
+"""What robots of a Harbor 2.x may be allowed, and how it is written down.
+
+>>> [grant["kind"] for grant in grants(frozenset({Right.parse("repository:pull")}), "es-sandbox")]
+['project']
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from imagepipe.errors import RefusedError
+from imagepipe.harbor.client import Call, decoded
+from imagepipe.harbor.v2.session import Session
+from imagepipe.harbor.wire import WirePermission, WirePermissions, parse
+from imagepipe.model.access import Right
+
+__all__ = ["check_grantable", "grants", "held_rights"]
+
+# Harbor compares effects to the letter when a robot makes a robot, and "" is not "allow": always the same one.
+# Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/robot.go (isValidPermissionScope)
+_EFFECT: Final = "allow"
+_ALL_PROJECTS: Final = "*"
+_SYSTEM: Final = "/"
+# What exists in the system's table of rights only; what is in both is granted in all projects.
+# Source: goharbor/harbor v2.15.2 src/common/rbac/const.go (PoliciesMap, NolimitProvider)
+_SYSTEM_RESOURCES: Final = frozenset(
+    {
+        "audit-log", "catalog", "garbage-collection", "jobservice-monitor", "ldap-user", "preheat-instance",
+        "purge-audit", "registry", "replication", "replication-adapter", "replication-policy", "scan-all",
+        "security-hub", "system-volumes", "user", "user-group",
+    }
+)  # fmt: skip
+_SYSTEM_RIGHTS: Final = frozenset(
+    map(
+        Right.parse,
+        (
+            "project:create",
+            "project:list",
+            "quota:list",
+            "quota:update",
+            "scanner:delete",
+            "scanner:list",
+            "scanner:update",
+        ),
+    )
+)
+_NEVER: Final = Right("robot", "update")
+
+
+def grants(rights: Iterable[Right], project: str | None) -> list[dict[str, object]]:
+    """Returns a robot's permissions as Harbor takes them.
+
+    Args:
+        rights: What it may do.
+        project: Its project, or None for a robot of the whole Harbor, whose rights hold in every project.
+    """
+    if project is not None:
+        return [_grant("project", project, rights)]
+    ours = [right for right in rights if not _of_system(right)]
+    systems = [right for right in rights if _of_system(right)]
+    both = (("project", _ALL_PROJECTS, ours), ("system", _SYSTEM, systems))
+    return [_grant(kind, namespace, held) for kind, namespace, held in both if held]
+
+
+def held_rights(permissions: Iterable[WirePermission]) -> frozenset[Right]:
+    """Returns what permissions allow, wherever they do."""
+    return frozenset(
+        Right(access.resource, access.action)
+        for permission in permissions
+        for access in permission.access
+        if access.effect in ("", _EFFECT)
+    )
+
+
+def check_grantable(session: Session, rights: Iterable[Right], project: str | None, what: str) -> None:
+    """Lets rights pass that this Harbor lets robots have.
+
+    Raises:
+        UnsupportedError: A right came with a later version.
+        RefusedError: Robots cannot have a right; the message names all of them.
+    """
+    wanted = sorted(rights)
+    for right in wanted:
+        session.gate.require(f"right:{right.resource}", f"{what}: right {right}")
+    table = _table(session, project, what)
+    barred = [right for right in wanted if right == _NEVER or "*" in str(right) or (table and right not in table)]
+    if project is not None:
+        barred = [right for right in wanted if right in barred or _of_system(right)]
+    if barred:
+        named = ", ".join(map(str, barred))
+        raise RefusedError(
+            f"{what}: robots cannot be given {named}"
+            + (" in a project" if project is not None and any(map(_of_system, barred)) else ""),
+            hint="leave it out" if len(barred) == 1 else "leave them out",
+        )
+
+
+def _table(session: Session, project: str | None, what: str) -> frozenset[Right]:
+    """Returns what robots may be given as Harbor says it; nothing where it does not tell us."""
+    if not session.gate.has("permissions"):
+        return frozenset()
+    response = session.client.call(Call("GET", "/permissions", what, accept=(403, 404)))
+    if not response.is_success:
+        return frozenset()
+    tables = parse(WirePermissions, decoded(response, what), what)
+    entries = tables.project if project is not None else (*tables.project, *tables.system)
+    return frozenset(Right(entry.resource, entry.action) for entry in entries)
+
+
+def _of_system(right: Right) -> bool:
+    return right.resource in _SYSTEM_RESOURCES or right in _SYSTEM_RIGHTS
+
+
+def _grant(kind: str, namespace: str, rights: Iterable[Right]) -> dict[str, object]:
+    access = [{"resource": right.resource, "action": right.action, "effect": _EFFECT} for right in sorted(rights)]
+    return {"kind": kind, "namespace": namespace, "access": access}
