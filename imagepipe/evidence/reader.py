@@ -16,7 +16,7 @@ from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned
 from imagepipe.ports import Referrers, Verifier
 
-__all__ = ["Attachment", "EvidenceReader", "Proof"]
+__all__ = ["Attachment", "EvidenceReader", "Finding", "Proof"]
 
 # A registry may be made to hold any number of referrers; past this many we refuse to look, never silently skip.
 MAX_REFERRERS = 2000
@@ -46,6 +46,23 @@ class Proof:
 
     verified: VerifiedStatement
     attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing attached to an image, proven or with the reason why not.
+
+    Attributes:
+        descriptor: What the registry lists.
+        kind: The predicate type that the list claims, or None.
+        proof: What was proven, or None.
+        refusal: Why it was not, or "".
+    """
+
+    descriptor: Descriptor
+    kind: str | None
+    proof: Proof | None
+    refusal: str = ""
 
 
 class EvidenceReader:
@@ -110,6 +127,36 @@ class EvidenceReader:
                 )
         return None
 
+    def findings(
+        self, image: Pinned, trusted: Sequence[Signatory], kinds: Sequence[str] | None = None
+    ) -> tuple[Finding, ...]:
+        """Returns what is attached to the image, in the registry's order, each with what it came to.
+
+        Args:
+            image: The image.
+            trusted: Whose statements count.
+            kinds: The predicate types wanted; what the list calls otherwise is not read. Whoever could call a statement
+                otherwise in the list could take it out of the list as well.
+        """
+        listed = ((descriptor, _said(descriptor)) for descriptor in self._listed(image))
+        return tuple(
+            self._finding(image, descriptor, kind, trusted)
+            for descriptor, kind in listed
+            if kinds is None or kind is None or kind in kinds
+        )
+
+    def _finding(
+        self, image: Pinned, descriptor: Descriptor, kind: str | None, trusted: Sequence[Signatory]
+    ) -> Finding:
+        try:
+            attachment = Attachment(descriptor, self._referrers.fetch(image, descriptor))
+            claimed = kind or attachment.predicate_hint
+            if not attachment.is_bundle or claimed is None:
+                return Finding(descriptor, claimed, None, "it is no signed statement that says what it is")
+            return Finding(descriptor, claimed, self._proof(image, attachment, claimed, trusted))
+        except RefusedError as error:
+            return Finding(descriptor, kind, None, error.message)
+
     def _sift(
         self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[str]
     ) -> Iterator[Proof]:
@@ -154,12 +201,18 @@ class EvidenceReader:
 
 def _rank(descriptor: Descriptor, predicate_type: str) -> int:
     """Returns 0 for an attachment that its list entry calls of this type, 1 when that is silent, 2 for the others."""
-    said = descriptor.annotations.get(media.BUNDLE_PREDICATE_ANNOTATION)
+    said = _said(descriptor)
     return 0 if said == predicate_type else 1 if said is None else 2
+
+
+def _said(descriptor: Descriptor) -> str | None:
+    """Returns the predicate type that the list claims."""
+    return descriptor.annotations.get(media.BUNDLE_PREDICATE_ANNOTATION)
 
 
 _NAMES = {
     "https://sigstore.dev/cosign/sign/v1": "signature",
     "https://slsa.dev/provenance/v1": "provenance",
     "https://imagepipe.dev/promotion/v1": "promotion record",
+    "https://imagepipe.dev/rejection/v1": "rejection",
 }

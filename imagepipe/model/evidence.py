@@ -20,6 +20,7 @@ from imagepipe.model.reference import Pinned
 __all__ = [
     "PROMOTION_PREDICATE",
     "PROVENANCE_PREDICATE",
+    "REJECTION_PREDICATE",
     "SIGNATURE_PREDICATE",
     "Artifact",
     "Bundle",
@@ -36,6 +37,7 @@ SIGNATURE_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 # Source: SLSA v1.0 provenance
 PROVENANCE_PREDICATE: Final = "https://slsa.dev/provenance/v1"
 PROMOTION_PREDICATE: Final = "https://imagepipe.dev/promotion/v1"
+REJECTION_PREDICATE: Final = "https://imagepipe.dev/rejection/v1"
 # cosign 2.5 writes v0.1; we write v1 only. Source: in-toto attestation spec v1; cosign v2.5.0 pkg/cosign/attestation
 _STATEMENT_TYPES: Final = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 

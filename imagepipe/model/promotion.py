@@ -12,6 +12,7 @@ from typing import Any
 
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target, TargetKind
+from imagepipe.model.ledger import Link, RecordKind
 from imagepipe.model.reference import Pinned, Reference
 
 __all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "TargetPlan", "TargetResult"]
@@ -40,12 +41,16 @@ class TargetPlan:
         image: The platform manifest that the target must hold in the end.
         carrier: The digest-derived tag that a VCH pulls by; None where the target pulls by digest.
         previous: Digests of the same repository that the target holds now, in no order; None: not asked yet.
+        current: The image that the ledger says it was last brought to, or None.
+        newest: The newest record of the target in this repository, or None.
     """
 
     target: Target
     image: Pinned
     carrier: Reference | None
     previous: tuple[Digest, ...] | None = None
+    current: Digest | None = None
+    newest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,8 @@ class PromotionRecord:
         reason: What the operator gave as reason, or "".
         started_at: ISO 8601 in UTC with `Z`.
         finished_at: The same.
+        kind: A promotion or a rollback.
+        links: Each target's place in the chain of its records, by name.
     """
 
     image: Pinned
@@ -164,16 +171,21 @@ class PromotionRecord:
     finished_at: str
     gates: tuple[GateVerdict, ...]
     targets: tuple[TargetResult, ...]
+    kind: RecordKind = RecordKind.PROMOTION
+    links: Mapping[str, Link] = field(default_factory=dict, hash=False)
 
     def to_predicate(self) -> dict[str, Any]:
         """Returns the predicate of the in-toto statement."""
+        places = {target: link.to_json() for target, link in self.links.items()}
         return {
             "version": 1,
+            "kind": self.kind.value,
+            **({"hold": True} if self.kind is RecordKind.ROLLBACK else {}),
             "image": str(self.image),
             "plan": str(self.plan),
             "reason": self.reason,
             "startedOn": self.started_at,
             "finishedOn": self.finished_at,
             "gates": [gate.to_json() for gate in self.gates],
-            "targets": [target.to_json() for target in self.targets],
+            "targets": [target.to_json() | places.get(target.target, {}) for target in self.targets],
         }

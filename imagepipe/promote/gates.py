@@ -11,14 +11,16 @@ from collections.abc import Iterator, Sequence
 
 from imagepipe.errors import RefusedError, SettingsError
 from imagepipe.model import media
-from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, TrustPolicy
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import PROVENANCE_PREDICATE, REJECTION_PREDICATE, SIGNATURE_PREDICATE, TrustPolicy
 from imagepipe.model.host import VCH_MAX_HISTORY, VCH_PLATFORM, Target, TargetKind
+from imagepipe.model.ledger import Hold
 from imagepipe.model.manifest import ImageConfig, Index, Manifest
 from imagepipe.model.promotion import GateVerdict
 from imagepipe.model.reference import Pinned
 from imagepipe.promote.ports import World
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "hold_gate", "rejection_gate"]
 
 # gzip is what a VCH unpacks. Source: VIC v1.5.8 lib/imagec (docker 1.13 archive); zstd came to Docker later.
 _VCH_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -36,6 +38,7 @@ def evaluate(
     verdicts: list[GateVerdict] = []
     for policy in _policies(targets, world):
         verdicts.extend(_policy_gates(image, policy, world))
+        verdicts.append(rejection_gate([image, image.repository.pin(platform.digest)], policy, world))
     if any(target.kind is TargetKind.VCH for target in targets):
         verdicts.extend(_vch_gates(image, manifest, platform, world))
     return tuple(verdicts)
@@ -78,6 +81,40 @@ def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy
     except RefusedError as error:
         return GateVerdict(gate, passed=False, reason=error.message, hint=error.hint)
     return GateVerdict(gate, passed=True, reason=f"by {proof.verified.signatory}")
+
+
+def rejection_gate(images: Sequence[Pinned], policy: TrustPolicy, world: World) -> GateVerdict:
+    """Returns no for ever once one of the policy's signers rejected one of the images: an index, or its platform's."""
+    for image in dict.fromkeys(images):
+        for finding in world.reader.findings(image, policy.signed_by, (REJECTION_PREDICATE,)):
+            if finding.proof is not None:
+                said = finding.proof.verified
+                told = said.statement.predicate
+                return _verdict(
+                    f"rejection ({policy.name})",
+                    False,
+                    f"rejected {told.get('rejectedOn', '')} by {said.signatory}: {told.get('reason', '')}",
+                    "promote another image: a rejection is for ever",
+                )
+    return _verdict(f"rejection ({policy.name})", True, "nobody rejected it", "")
+
+
+def hold_gate(target: Target, holds: Sequence[Hold], digests: Sequence[Digest], *, release: bool) -> GateVerdict:
+    """Returns no for what this target was rolled back from, until somebody says that it may come back.
+
+    Args:
+        target: Where the image would go.
+        holds: What is held there.
+        digests: The image, and its platform's manifest.
+        release: Whether somebody said so.
+    """
+    hold = next((one for one in holds if one.covers(*digests)), None)
+    return _verdict(
+        f"hold ({target.name})",
+        hold is None or release,
+        f"released; {hold}" if hold and release else str(hold) if hold else "not rolled back from here",
+        "find out whether the reason still holds, then promote with --release-hold",
+    )
 
 
 def _vch_gates(image: Pinned, manifest: Manifest | Index, platform: Manifest, world: World) -> Iterator[GateVerdict]:

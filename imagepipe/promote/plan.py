@@ -5,17 +5,21 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from imagepipe import fanout
 from imagepipe.errors import NotFoundError, UnsupportedError
+from imagepipe.events import Warned
+from imagepipe.model.digest import Digest
 from imagepipe.model.host import VCH_PLATFORM, Target
 from imagepipe.model.manifest import Index, Manifest, Platform
-from imagepipe.model.promotion import PromotionPlan, TargetPlan
-from imagepipe.model.reference import Pinned, Reference
-from imagepipe.promote.gates import evaluate
+from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan
+from imagepipe.model.reference import Pinned, Reference, Repository
+from imagepipe.promote.gates import evaluate, hold_gate
+from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
 
-__all__ = ["Subject", "find_subject", "make_plan"]
+__all__ = ["Subject", "find_subject", "holdings", "make_plan", "observe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Subject:
     platform: Manifest
 
 
-def make_plan(requested: str, reference: Reference, targets: Sequence[Target], world: World) -> PromotionPlan:
+def make_plan(
+    requested: str, reference: Reference, targets: Sequence[Target], world: World, *, release_hold: bool = False
+) -> PromotionPlan:
     """Returns what promotion would do, with every gate's verdict.
 
     Args:
@@ -35,18 +41,46 @@ def make_plan(requested: str, reference: Reference, targets: Sequence[Target], w
         reference: The image, by tag or digest; a tag is resolved here and never again.
         targets: Where it should go.
         world: What is asked.
+        release_hold: Whether targets may get back what they were rolled back from.
 
     Raises:
         NotFoundError: There is no such image.
         UnsupportedError: An index without linux/amd64.
     """
     subject = find_subject(reference, world)
-    return PromotionPlan(
-        requested=requested,
-        image=subject.image,
-        targets=tuple(_plan_target(target, subject) for target in targets),
-        gates=evaluate(subject.image, subject.manifest, subject.platform, targets, world),
-    )
+    gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world)
+    ledger, digests = Ledger(world), (subject.image.digest, subject.platform.digest)
+    plans, holds = list[TargetPlan](), list[GateVerdict]()
+    for target in targets:
+        newest = ledger.newest(subject.image.repository, target, near=digests)
+        current = ledger.current(subject.image.repository, target, newest)
+        held = newest.link.holds if newest else ()
+        holds.append(hold_gate(target, held, digests, release=release_hold))
+        plan = _plan_target(target, subject)
+        plans.append(
+            replace(plan, current=current.image if current else None, newest=newest.record if newest else None)
+        )
+    return PromotionPlan(requested, subject.image, tuple(plans), (*gates, *holds))
+
+
+def observe(plan: PromotionPlan, world: World, *, jobs: int) -> PromotionPlan:
+    """Returns the plan with what each target holds of the repository now; one that is away is told and stays unknown.
+
+    Only to be asked once the gates let the plan pass: no host is touched before.
+    """
+    held = holdings([one.target for one in plan.targets], plan.image.repository, world, jobs=jobs)
+    return replace(plan, targets=tuple(replace(one, previous=held.get(one.target.name)) for one in plan.targets))
+
+
+def holdings(
+    targets: Sequence[Target], repository: Repository, world: World, *, jobs: int
+) -> dict[str, tuple[Digest, ...]]:
+    """Returns the digests of a repository that targets hold, by target; those that are away are left out and told."""
+    outcomes = fanout.each(targets, lambda target: world.connect(target).host.held(repository), jobs=jobs)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            world.events(Warned(outcome.item.name, f"what it holds is not known: {outcome.error.message}"))
+    return {outcome.item.name: outcome.unwrap() for outcome in outcomes if outcome.error is None}
 
 
 def find_subject(reference: Reference, world: World) -> Subject:

@@ -13,9 +13,11 @@ from imagepipe.errors import GateError, ImagepipeError, StalePlanError
 from imagepipe.events import step
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Statement
-from imagepipe.model.promotion import Arrival, PromotionPlan, PromotionRecord, TargetPlan, TargetResult
+from imagepipe.model.ledger import RecordKind
+from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
 from imagepipe.promote.execute import promote_to
+from imagepipe.promote.linking import Linker
 from imagepipe.promote.plan import find_subject
 from imagepipe.promote.ports import World
 
@@ -55,8 +57,15 @@ def check_gates(plan: PromotionPlan) -> None:
         raise GateError(f"promote {plan.image}: refused: {reasons}", hint=plan.refused[0].hint)
 
 
-def apply(plan: PromotionPlan, world: World, *, reason: str = "", jobs: int = 8) -> Promotion:
-    """Carries the plan out on all targets at once and attaches one signed record.
+def apply(
+    plan: PromotionPlan,
+    world: World,
+    *,
+    reason: str = "",
+    jobs: int = 8,
+    kind: RecordKind = RecordKind.PROMOTION,
+) -> Promotion:
+    """Carries the plan out on all targets at once and attaches one signed record, linked to each target's last one.
 
     Raises:
         GateError: A gate said no; no host was touched.
@@ -67,7 +76,7 @@ def apply(plan: PromotionPlan, world: World, *, reason: str = "", jobs: int = 8)
     subject = find_subject(Reference(plan.image.repository, digest=plan.image.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
-    world.writer.signatory()  # a promotion that could not be put on record is not begun
+    signatory = world.writer.signatory()  # a promotion that could not be put on record is not begun
     started = world.clock.now()
     hosts = _by_host(plan.targets)
     outcomes = fanout.each(hosts, lambda group: [promote_to(one, subject.platform, world) for one in group], jobs=jobs)
@@ -81,32 +90,21 @@ def apply(plan: PromotionPlan, world: World, *, reason: str = "", jobs: int = 8)
         finished_at=_stamp(world.clock.now()),
         gates=plan.gates,
         targets=targets,
+        kind=kind,
     )
     try:
         with step(world.events, "record", str(plan.image)) as note:
-            attached = _on_record(plan, targets, world)
+            linker = Linker(plan, record, signatory, world, jobs=jobs)
+            attached = linker.existing()
             if attached is None:
-                statement = Statement.about(plan.image, PROMOTION_PREDICATE, record.to_predicate())
+                statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())
                 attached = world.writer.add(plan.image, subject.manifest.descriptor, statement).manifest
+            linker.point_at(attached)
             note.detail = str(attached)
     except ImagepipeError as error:
         # The hosts hold the image already: the caller must hear both what was done and that it is not on record.
         return Promotion(plan, targets, None, error.doing(f"attach the promotion record to {plan.image}"))
     return Promotion(plan, targets, attached)
-
-
-def _on_record(plan: PromotionPlan, targets: tuple[TargetResult, ...], world: World) -> Digest | None:
-    """Returns the record that says already all there is to say, where nothing had to be done."""
-    if any(result.arrival is not Arrival.PRESENT for result in targets):
-        return None
-    for proof in world.writer.existing(plan.image, PROMOTION_PREDICATE):
-        said = proof.verified.statement.predicate
-        good = {
-            entry.get("target") for entry in said.get("targets", ()) if entry.get("outcome") in ("promoted", "present")
-        }
-        if said.get("plan") == str(plan.digest) and good >= {result.target for result in targets}:
-            return proof.attachment.descriptor.digest
-    return None
 
 
 def _by_host(targets: tuple[TargetPlan, ...]) -> list[list[TargetPlan]]:

@@ -1,0 +1,226 @@
+"""Reads the ledger: the records attached to images, proven, as one chain per target.
+
+The newest record of a target is found by a tag; each names the one before it, so a missing or re-ordered one shows.
+
+>>> from imagepipe.promote.ledger import Ledger
+>>> Ledger.__name__
+'Ledger'
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imagepipe.errors import NotFoundError, VerificationError
+from imagepipe.evidence.reader import Finding
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory
+from imagepipe.model.host import Target
+from imagepipe.model.ledger import Entry, Previous, head_tag
+from imagepipe.model.manifest import Manifest
+from imagepipe.model.reference import Pinned, Repository
+from imagepipe.promote.ports import World
+
+__all__ = ["Chain", "Ledger", "Place", "Standing", "entry_of"]
+
+
+class Standing(StrEnum):
+    """What a place in a chain came to."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "UNVERIFIED"
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place in a chain: the proven record, or what is known of one that is missing or proves nothing."""
+
+    sequence: int
+    record: Digest
+    image: Digest
+    standing: Standing
+    entry: Entry | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The records of one target in one repository.
+
+    Attributes:
+        target: The target's name.
+        places: Oldest first.
+        breaks: What is wrong with the chain; empty when it is whole.
+        notes: What is odd but loses nothing.
+    """
+
+    target: str
+    places: tuple[Place, ...]
+    breaks: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What was proven, oldest first."""
+        return tuple(place.entry for place in self.places if place.entry)
+
+    @property
+    def current(self) -> Entry | None:
+        """The newest record by which the target held its image."""
+        return next((entry for entry in reversed(self.entries) if entry.good), None)
+
+
+class Ledger:
+    """The records of a registry, each image's read once.
+
+    Args:
+        world: What is asked.
+        also: Who is believed beside the signers of a target's policy: ourselves, when we write.
+    """
+
+    def __init__(self, world: World, *, also: Sequence[Signatory] = ()) -> None:
+        self._world = world
+        self._also = tuple(also)
+        self._read: dict[tuple[Pinned, tuple[Signatory, ...]], tuple[Finding, ...]] = {}
+
+    def newest(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Entry | None:
+        """Returns the newest proven record of a target, also where the tag is behind.
+
+        Args:
+            repository: Whose images.
+            target: Where they were promoted to.
+            near: Images whose records are looked at beside those of the tag's image and of the one before it.
+        """
+        head, _ = self._head(repository, target)
+        images = dict.fromkeys(near)
+        if head is not None:
+            images |= dict.fromkeys([head.image, *_before(head)])
+        known = [entry for image in images for entry in self._entries(repository.pin(image), target)]
+        return max(known, key=lambda entry: entry.order, default=None)
+
+    def current(self, repository: Repository, target: Target, newest: Entry | None) -> Entry | None:
+        """Returns the newest record, from `newest` backwards, by which the target held its image."""
+        at = newest
+        while at is not None and not at.good:
+            before = at.link.previous
+            at = self._at(repository, target, before) if before else None
+        return at
+
+    def chain(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Chain:
+        """Returns all records of a target, with what is wrong with them."""
+        head, told = self._head(repository, target)
+        newest = self.newest(repository, target, near)
+        breaks, notes = [told] if told else [], list[str]()
+        if newest is not None and head is None and not told and newest.link.sequence > 1:
+            breaks.append(
+                f"the tag of the newest record is gone after sequence {newest.link.sequence}: records may be too"
+            )
+        elif newest is not None and head is not None and head.record != newest.record:
+            notes.append(f"the tag of the newest record is behind, at sequence {head.link.sequence}")
+        places = list(self._walk(repository, target, newest, breaks))
+        places += self._beside(repository, target, [*near, *(place.image for place in places)], places)
+        breaks += [f"{place.why}: {place.record}" for place in places if place.entry and place.why]
+        return Chain(target.name, tuple(sorted(places, key=_order)), tuple(breaks), tuple(notes))
+
+    def _walk(self, repository: Repository, target: Target, newest: Entry | None, breaks: list[str]) -> Iterator[Place]:
+        """Yields the places from the newest record to the first; past a gap it goes on with the next record known."""
+        at, seen, passed = newest, set[Digest](), set[Digest]()
+        while at is not None and at.record not in passed:
+            passed.add(at.record)
+            seen.add(at.image)
+            yield _proven(at)
+            before, sequence = at.link.previous, at.link.sequence - 1
+            if before is None:
+                if sequence > 0:
+                    breaks.append(f"sequence {at.link.sequence} names no record before it: {at.record}")
+                return
+            seen.add(before.image)
+            found = self._at(repository, target, before)
+            if found is not None:
+                if found.link.sequence != sequence:
+                    breaks.append(f"sequence {found.link.sequence} stands where {sequence} belongs: {found.record}")
+                at = found
+                continue
+            gap = self._gap(repository, target, before, sequence)
+            breaks.append(f"sequence {sequence} is {gap.standing.value}: {gap.record}")
+            yield gap
+            older = (entry for image in seen for entry in self._entries(repository.pin(image), target))
+            at = max((one for one in older if one.link.sequence < sequence), key=lambda one: one.order, default=None)
+
+    def _beside(
+        self, repository: Repository, target: Target, images: Iterable[Digest], places: Sequence[Place]
+    ) -> Iterator[Place]:
+        """Yields records of the target that no other record leads to: two were made at once, or one was hidden."""
+        linked = {place.record for place in places}
+        for image in dict.fromkeys(images):
+            for entry in self._entries(repository.pin(image), target):
+                if entry.record not in linked and entry.link.sequence > 0:
+                    yield _proven(entry, f"sequence {entry.link.sequence} is not in the chain")
+
+    def _gap(self, repository: Repository, target: Target, before: Previous, sequence: int) -> Place:
+        for finding in self._findings(repository.pin(before.image), target):
+            if finding.descriptor.digest == before.record:
+                why = finding.refusal or "it does not name this target"
+                return Place(sequence, before.record, before.image, Standing.UNVERIFIED, why=why)
+        why = "nothing of that digest is attached to the image any more"
+        return Place(sequence, before.record, before.image, Standing.MISSING, why=why)
+
+    def _head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
+        """Returns the record that the target's tag points at, and what is wrong when it cannot be believed."""
+        tag = repository.tagged(head_tag(target.name))
+        try:
+            record = self._world.source.resolve(tag).digest
+            manifest = self._world.source.manifest(repository.pin(record))
+        except NotFoundError:
+            return None, ""
+        subject = manifest.subject if isinstance(manifest, Manifest) else None
+        found = self._at(repository, target, Previous(record, subject.digest)) if subject else None
+        return found, "" if found else f"the tag of the newest record points at something else: {tag} at {record}"
+
+    def _at(self, repository: Repository, target: Target, place: Previous) -> Entry | None:
+        entries = self._entries(repository.pin(place.image), target)
+        return next((entry for entry in entries if entry.record == place.record), None)
+
+    def _entries(self, image: Pinned, target: Target) -> list[Entry]:
+        return [entry for finding in self._findings(image, target) if (entry := entry_of(finding, image, target.name))]
+
+    def _findings(self, image: Pinned, target: Target) -> tuple[Finding, ...]:
+        policy = self._world.policies.get(target.policy or "")
+        trusted = tuple(dict.fromkeys((*(policy.signed_by if policy else ()), *self._also)))
+        if (image, trusted) not in self._read:
+            try:
+                found = self._world.reader.findings(image, trusted, (PROMOTION_PREDICATE,))
+            except NotFoundError:
+                found = ()  # the image has left the registry, and its records with it
+            self._read[image, trusted] = found
+        return self._read[image, trusted]
+
+
+def entry_of(finding: Finding, image: Pinned, target: str) -> Entry | None:
+    """Returns what a proven record says of the target, or None where it says nothing that makes sense."""
+    if finding.proof is None:
+        return None
+    verified = finding.proof.verified
+    try:
+        return Entry.parse(
+            target,
+            verified.statement.predicate,
+            record=finding.descriptor.digest,
+            image=image.digest,
+            signed_by=str(verified.signatory),
+        )
+    except VerificationError:
+        return None
+
+
+def _proven(entry: Entry, why: str = "") -> Place:
+    return Place(entry.link.sequence, entry.record, entry.image, Standing.VERIFIED, entry, why)
+
+
+def _order(place: Place) -> tuple[int, str]:
+    return place.sequence, place.entry.finished_at if place.entry else ""
+
+
+def _before(entry: Entry) -> tuple[Digest, ...]:
+    return (entry.link.previous.image,) if entry.link.previous else ()
