@@ -11,12 +11,13 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from imagepipe.engine.client import Call, Endpoint, quoted
-from imagepipe.engine.context import check_context, pack
+from imagepipe.engine.context import check_context, pack, read_ignore_text
 from imagepipe.engine.host import describe
+from imagepipe.engine.labels import DOCKERFILE_NAME, ignoring, labelled
 from imagepipe.engine.puller import EnginePuller
 from imagepipe.engine.stream import Relay, messages
 from imagepipe.errors import (
@@ -86,11 +87,13 @@ class EngineBuilder:
         check_context(request.context, request.dockerfile)
         version = self._check_engine()
         transcript = _Transcript(Relay(sink, "build", request.name))
+        made = _one_label_step(request)
+        sent = replace(request, dockerfile=DOCKERFILE_NAME, labels={}) if made else request
         call = Call(
             path="/build",
-            params=_parameters(request),
+            params=_parameters(sent),
             headers={"Content-Type": "application/x-tar"},
-            data=pack(request.context, request.dockerfile),
+            data=pack(request.context, request.dockerfile, instead=made),
             silence_s=request.timeout_s,
         )
         try:
@@ -126,6 +129,19 @@ class EngineBuilder:
         except NotFoundError:
             return False
         return True
+
+
+def _one_label_step(request: BuildRequest) -> dict[str, bytes]:
+    """Returns the files that are sent so that all labels are one step; none where the engine must make them."""
+    try:
+        text = (request.context / request.dockerfile).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{request.context / request.dockerfile}: cannot be read: {error}") from error
+    dockerfile = labelled(text, request.labels, target=request.target)
+    if dockerfile is None:
+        return {}
+    ignore = ignoring(read_ignore_text(request.context))
+    return {DOCKERFILE_NAME: dockerfile.encode(), ".dockerignore": ignore.encode()}
 
 
 def _check_platform(request: BuildRequest, found: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 from imagepipe.engine.ignore import Ignore
 from imagepipe.errors import InputError
 
-__all__ = ["check_context", "pack"]
+__all__ = ["check_context", "pack", "read_ignore_text"]
 
 _PIECE_BYTES: Final = 64 * 1024
 
@@ -41,7 +41,7 @@ def check_context(context: Path, dockerfile: str) -> None:
         raise InputError(f"{path}: no such Dockerfile", hint="correct build.dockerfile; it is relative to the context")
 
 
-def pack(context: Path, dockerfile: str) -> Iterator[bytes]:
+def pack(context: Path, dockerfile: str, *, instead: Mapping[str, bytes] | None = None) -> Iterator[bytes]:
     """Yields the context as a tar archive, without what `.dockerignore` leaves out.
 
     Owners are root and names sorted, as the Docker CLI sends them, so that two checkouts share the builder's cache.
@@ -49,14 +49,41 @@ def pack(context: Path, dockerfile: str) -> Iterator[bytes]:
     Args:
         context: The folder.
         dockerfile: The Dockerfile, relative to it; always sent.
+        instead: Files of the top folder that are sent with this content, whether they are there or not.
 
     Raises:
         InputError: A file cannot be read, or changes while it is read.
     """
     ignore = _read_ignore(context, os.path.normpath(dockerfile))
+    own = instead or {}
     for name in _walk(context, "", ignore):
-        yield from _entry(context / name, name)
+        if name not in own:
+            yield from _entry(context / name, name)
+    for name, content in sorted(own.items()):
+        yield from _made(name, content)
     yield b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+def read_ignore_text(context: Path) -> str | None:
+    """Returns the text of `.dockerignore`, or None where there is none.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return (context / ".dockerignore").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{context / '.dockerignore'}: cannot be read: {error}") from error
+
+
+def _made(name: str, content: bytes) -> Iterator[bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    yield content
+    yield b"\0" * (-len(content) % tarfile.BLOCKSIZE)
 
 
 def _is_outside(relative: str) -> bool:
@@ -64,12 +91,7 @@ def _is_outside(relative: str) -> bool:
 
 
 def _read_ignore(context: Path, dockerfile: str) -> Ignore:
-    try:
-        text = (context / ".dockerignore").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{context / '.dockerignore'}: cannot be read: {error}") from error
+    text = read_ignore_text(context) or ""
     # The engine reads both, and drops them itself where the patterns say so.
     # Source: docker/cli v20.10.24 cli/command/image/build/dockerignore.go TrimBuildFilesFromExcludes.
     return Ignore.parse(text, keep=(dockerfile, ".dockerignore"))

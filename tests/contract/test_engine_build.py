@@ -300,3 +300,25 @@ def test_a_full_disk_is_told_as_such_by_a_build_and_by_a_pull(request_for: Make)
 def test_an_engine_that_is_not_there_is_unavailable(tmp_path: Path, request_for: Make) -> None:
     with pytest.raises(UnavailableError, match="no such file"):
         EngineBuilder(Endpoint(f"unix://{tmp_path}/none.sock"), Login()).build(request_for(), silent)
+
+
+@pytest.mark.parametrize("ignored", [None, "*.log\n"])
+def test_labels_are_one_step_and_nothing_of_ours_gets_into_the_image(
+    daemons: Daemons, builder: EngineBuilder, request_for: Make, tmp_path: Path, ignored: str | None
+) -> None:
+    if ignored is not None:
+        (tmp_path / ".dockerignore").write_text(ignored)
+    (tmp_path / "noise.log").write_text("noise")
+    seen: list[Event] = []
+    labels = {"a": "$HOME", "b": 'say "hi"', "c": "back\\slash", "d": "plain"}
+
+    builder.build(request_for("COPY . /app", "RUN ls -a /app | sort | xargs echo files", labels=labels), seen.append)
+
+    found = daemons.endpoint.get(f"/images/{NAME}/json")
+    assert found["Config"]["Labels"] == labels
+    history = daemons.endpoint.get(f"/images/{NAME}/history")
+    assert sum("LABEL" in str(entry["CreatedBy"]) for entry in history) == 1
+    listed = next(event.line for event in seen if isinstance(event, Output) and event.line.startswith("files "))
+    own = [".dockerignore"] if ignored is not None else []
+    logs = [] if ignored is not None else ["noise.log"]
+    assert listed.split()[1:] == [".", "..", *own, "Dockerfile", *logs]
