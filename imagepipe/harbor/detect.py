@@ -11,7 +11,7 @@ from imagepipe.errors import InputError, UnavailableError, UnsupportedError
 from imagepipe.harbor.client import Call, HarborClient, decoded
 from imagepipe.harbor.connection import Connection
 
-__all__ = ["ADMIRAL", "DIALECT_NAMES", "HARBOR_1", "HARBOR_2", "Detected", "clean_version", "detect"]
+__all__ = ["ADMIRAL", "DIALECT_NAMES", "HARBOR_1", "HARBOR_2", "Detected", "clean_version", "detect", "system_info"]
 
 HARBOR_2: Final = "harbor-2"
 HARBOR_1: Final = "harbor-1"
@@ -26,7 +26,7 @@ class Detected:
 
     Attributes:
         dialect: One of `DIALECT_NAMES`.
-        version: `2.15.2`; empty where it does not say.
+        version: `1.7.8`; empty for Harbor 2.x, which tells it to those it knows only.
         auth_mode: Where its users live: `db_auth`, `ldap_auth`, `oidc_auth`, `http_auth` or `uaa_auth`.
         admiral_url: Where Admiral is, as Harbor knows it; empty without.
         forced: Whether the dialect was given, and not found.
@@ -40,7 +40,7 @@ class Detected:
 
 
 def detect(connection: Connection, *, dialect: str | None = None) -> Detected:
-    """Returns what a Harbor is; credentials only make it tell more.
+    """Returns what a Harbor is, asked as nobody: no name can be locked by it, and no password is needed.
 
     Args:
         connection: The Harbor.
@@ -53,13 +53,11 @@ def detect(connection: Connection, *, dialect: str | None = None) -> Detected:
     """
     if dialect is not None and dialect not in DIALECT_NAMES:
         raise InputError(f"no dialect named {dialect[:60]!r}", hint=f"use one of {', '.join(DIALECT_NAMES)}")
-    # Who asks anonymously is never locked out, and Harbor 1.x with Admiral takes no password here.
     nobody = connection.client("/api", anonymous=True)
-    found = _second(nobody) if dialect in (None, HARBOR_2) else False
-    if found or dialect == HARBOR_2:
-        info = _info(connection.client("/api/v2.0"))
+    if dialect == HARBOR_2 or (dialect is None and _second(nobody)):
+        info = system_info(connection.client("/api/v2.0", anonymous=True))
         return _detected(HARBOR_2, info or {}, forced=dialect is not None)
-    info = _info(nobody)
+    info = system_info(nobody)
     if info is None and dialect is None:
         raise UnavailableError(
             f"{_WHAT}: it answers neither /api/version nor /api/systeminfo", hint="check that harbor.url is Harbor's"
@@ -93,7 +91,8 @@ def _second(nobody: HarborClient) -> bool:
     return True
 
 
-def _info(client: HarborClient) -> dict[str, Any] | None:
+def system_info(client: HarborClient) -> dict[str, Any] | None:
+    """Returns what a Harbor says of itself, or None where it says nothing."""
     response = client.call(Call("GET", "/systeminfo", _WHAT, accept=(401, 403, 404)))
     info = decoded(response, _WHAT) if response.is_success else None
     return info if isinstance(info, dict) else None

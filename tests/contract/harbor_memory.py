@@ -42,7 +42,10 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 Setting = bool | str | int
 # What a project says of itself before anybody set anything.
-DEFAULTS: Mapping[str, Setting] = {"public": False, "reuse_system_cve_allowlist": True, "storage_limit_bytes": -1}
+DEFAULTS: Mapping[str, Setting] = {
+    **{name: name == "reuse_system_cve_allowlist" for name, kind in PROJECT_SETTINGS.items() if kind is bool},
+    "storage_limit_bytes": -1,
+}
 
 
 def nobody_else(write: str) -> None:

@@ -2,7 +2,6 @@
 
 from imagepipe.harbor.connection import Connection
 from imagepipe.harbor.detect import Detected
-from imagepipe.harbor.features import Gate
 from imagepipe.harbor.v2.audit import AuditLog2
 from imagepipe.harbor.v2.callers import Callers2
 from imagepipe.harbor.v2.members import Membership2
@@ -23,16 +22,15 @@ def administration(connection: Connection, found: Detected) -> Administration:
         CredentialsError: It does not.
     """
     assert connection.credential is not None
-    gate = Gate(found.version)
-    session = Session.open(connection.client("/api/v2.0"), gate, found.auth_mode, connection.credential.username)
-    projects = Projects2(session)
+    session = Session.open(connection.client("/api/v2.0"), found.auth_mode, connection.credential.username)
+    gate = session.gate
     return Administration(
         dialect=found.dialect,
-        version=found.version,
+        version=gate.version,
         roles=tuple(Role),
         settings=known_settings(gate),
         callers=Callers2(session),
-        projects=projects,
+        projects=Projects2(session),
         membership=Membership2(session),
         robots=Robots2(session) if gate.has("robots") else None,
         audit=AuditLog2(session),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from imagepipe.errors import CredentialsError, NotFoundError, PermissionRefusedError
 from imagepipe.harbor.client import Call, HarborClient, decoded
+from imagepipe.harbor.detect import clean_version, system_info
 from imagepipe.harbor.features import Gate
 from imagepipe.harbor.wire import WireProject, WireUser, parse
 from imagepipe.model.access import Caller, Project
@@ -38,7 +39,7 @@ class Session:
     caller: Caller
 
     @classmethod
-    def open(cls, client: HarborClient, gate: Gate, auth_mode: str, username: str) -> Self:
+    def open(cls, client: HarborClient, auth_mode: str, username: str) -> Self:
         """Returns a session once Harbor has said that it knows us.
 
         Raises:
@@ -49,7 +50,9 @@ class Session:
         except CredentialsError as error:
             hint = _OIDC_HINT if auth_mode == "oidc_auth" else error.hint
             raise CredentialsError(f"{error.message}: as {username}", hint=hint) from error
-        return cls(client, gate, auth_mode, caller)
+        info = system_info(client) or {}
+        version = clean_version(str(info.get("harbor_version") or "")) or "unknown"
+        return cls(client, Gate(version), auth_mode, caller)
 
     def exists(self, name: str) -> bool:
         """Tells whether a project of that name exists, be it hidden from us or not.
