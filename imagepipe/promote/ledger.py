@@ -83,6 +83,7 @@ class Ledger:
         self._world = world
         self._also = tuple(also)
         self._read: dict[tuple[Pinned, tuple[Signatory, ...]], tuple[Finding, ...]] = {}
+        self._heads: dict[tuple[Repository, Target], tuple[Entry | None, str]] = {}
 
     def newest(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Entry | None:
         """Returns the newest proven record of a target, also where the tag is behind.
@@ -98,6 +99,10 @@ class Ledger:
             images |= dict.fromkeys([head.image, *_before(head)])
         known = [entry for image in images for entry in self._entries(repository.pin(image), target)]
         return max(known, key=lambda entry: entry.order, default=None)
+
+    def entries(self, image: Pinned, target: Target) -> tuple[Entry, ...]:
+        """Returns what the proven records at an image say of a target."""
+        return tuple(self._entries(image, target))
 
     def current(self, repository: Repository, target: Target, newest: Entry | None) -> Entry | None:
         """Returns the newest record, from `newest` backwards, by which the target held its image."""
@@ -168,6 +173,11 @@ class Ledger:
 
     def _head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
         """Returns the record that the target's tag points at, and what is wrong when it cannot be believed."""
+        if (repository, target) not in self._heads:
+            self._heads[repository, target] = self._find_head(repository, target)
+        return self._heads[repository, target]
+
+    def _find_head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
         tag = repository.tagged(head_tag(target.name))
         try:
             record = self._world.source.resolve(tag).digest

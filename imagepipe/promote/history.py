@@ -1,0 +1,181 @@
+"""What happened to an image, or to a repository's images on every target: oldest first, each proven or not.
+
+>>> from imagepipe.promote.history import chains
+>>> chains.__name__
+'chains'
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from imagepipe.evidence.reader import Finding
+from imagepipe.model import media
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import (
+    PROMOTION_PREDICATE,
+    PROVENANCE_PREDICATE,
+    REJECTION_PREDICATE,
+    SIGNATURE_PREDICATE,
+    Signatory,
+)
+from imagepipe.model.host import Target
+from imagepipe.model.reference import Pinned, Repository
+from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
+from imagepipe.promote.ports import World
+
+__all__ = ["Happening", "OnTarget", "chains", "merged", "timeline"]
+
+_KINDS: Final = {
+    PROVENANCE_PREDICATE: "build",
+    SIGNATURE_PREDICATE: "signature",
+    PROMOTION_PREDICATE: "promotion",
+    REJECTION_PREDICATE: "rejection",
+}
+# Where each kind of statement says when it was made.
+_TIMES: Final = ("finishedOn", "rejectedOn")
+
+
+@dataclass(frozen=True, slots=True)
+class OnTarget:
+    """What a record says of one target; `sequence` is 0 where it has no place in the chain."""
+
+    target: str
+    outcome: str
+    sequence: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as a JSON object."""
+        return {"target": self.target, "outcome": self.outcome, "sequence": self.sequence}
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that is on record.
+
+    Attributes:
+        at: When, ISO 8601 in UTC; "" where nobody says.
+        kind: build, signature, promotion, rollback, rejection, or a predicate type.
+        image: The digest that it is about.
+        record: The manifest that says so.
+        standing: Whether it is proven.
+        by: Who signed it, or "".
+        reason: What was given as reason, or "".
+        targets: What became of which target.
+        why: What is wrong with it, or "".
+    """
+
+    at: str
+    kind: str
+    image: Digest
+    record: Digest
+    standing: Standing
+    by: str = ""
+    reason: str = ""
+    targets: tuple[OnTarget, ...] = ()
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as a JSON object."""
+        return {
+            "at": self.at or None,
+            "kind": self.kind,
+            "image": str(self.image),
+            "record": str(self.record),
+            "standing": self.standing.value,
+            "by": self.by or None,
+            "reason": self.reason,
+            "targets": [one.to_json() for one in self.targets],
+            "why": self.why,
+        }
+
+
+def timeline(image: Pinned, trusted: Sequence[Signatory], world: World) -> tuple[Happening, ...]:
+    """Returns everything attached to an image, oldest first.
+
+    Args:
+        image: The image.
+        trusted: Whose word counts.
+        world: What is asked.
+    """
+    found = [_happening(image, finding) for finding in world.reader.findings(image, trusted)]
+    return tuple(sorted(found, key=lambda one: one.at))
+
+
+def chains(
+    repository: Repository, targets: Sequence[Target], world: World, near: Sequence[Digest] = ()
+) -> tuple[Chain, ...]:
+    """Returns the chain of each target; images that one target leads to are looked at for all the others, too.
+
+    Args:
+        repository: Whose images.
+        targets: Where they may have gone.
+        world: What is asked.
+        near: Images that are looked at as well.
+    """
+    ledger = Ledger(world)
+    seen = dict.fromkeys(near)
+    for target in targets:
+        seen |= dict.fromkeys(place.image for place in ledger.chain(repository, target, near).places)
+    return tuple(ledger.chain(repository, target, list(seen)) for target in targets)
+
+
+def merged(found: Sequence[Chain]) -> tuple[Happening, ...]:
+    """Returns the records of all chains, oldest first, each once with all its targets; gaps stand where they belong."""
+    records: dict[Digest, Happening] = {}
+    for chain in found:
+        latest = ""
+        for place in chain.places:
+            one = _placed(chain.target, place, latest)
+            latest = one.at
+            known = records.get(place.record)
+            both = replace(known, targets=known.targets + one.targets, why=known.why or one.why) if known else one
+            records[place.record] = both
+    return tuple(sorted(records.values(), key=lambda one: one.at))
+
+
+def _placed(target: str, place: Place, latest: str) -> Happening:
+    entry = place.entry
+    on_target = OnTarget(target, entry.outcome if entry else "", place.sequence)
+    if entry is None:
+        return Happening(latest, "?", place.image, place.record, place.standing, targets=(on_target,), why=place.why)
+    return Happening(
+        entry.finished_at,
+        entry.kind.value,
+        entry.image,
+        entry.record,
+        place.standing,
+        entry.signed_by,
+        entry.reason,
+        (on_target,),
+        place.why,
+    )
+
+
+def _happening(image: Pinned, finding: Finding) -> Happening:
+    record, kind = finding.descriptor.digest, _KINDS.get(finding.kind or "", finding.kind or "?")
+    created = finding.descriptor.annotations.get(media.CREATED_ANNOTATION, "")
+    if finding.proof is None:
+        return Happening(created, kind, image.digest, record, Standing.UNVERIFIED, why=finding.refusal)
+    verified = finding.proof.verified
+    said = verified.statement.predicate
+    own = next((str(said[key]) for key in _TIMES if said.get(key)), "")
+    signed = verified.signed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if verified.signed_at else ""
+    return Happening(
+        own or signed or created,
+        str(said.get("kind") or kind) if kind == "promotion" else kind,
+        image.digest,
+        record,
+        Standing.VERIFIED,
+        str(verified.signatory),
+        str(said.get("reason") or "") if kind in ("promotion", "rejection") else "",
+        tuple(_on_target(one) for one in said.get("targets") or () if isinstance(one, Mapping))
+        if kind == "promotion"
+        else (),
+    )
+
+
+def _on_target(said: Mapping[str, Any]) -> OnTarget:
+    sequence = said.get("sequence")
+    place = sequence if isinstance(sequence, int) else 0
+    return OnTarget(str(said.get("target") or ""), str(said.get("outcome") or ""), place)

@@ -1,0 +1,62 @@
+"""Rejects an image for ever: a signed statement that a gate of every later promotion finds.
+
+>>> from imagepipe.promote.reject import reject
+>>> reject.__name__
+'reject'
+"""
+
+from dataclasses import dataclass
+
+from imagepipe.errors import IdentityError, InputError
+from imagepipe.events import step
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import REJECTION_PREDICATE, Signatory, Statement
+from imagepipe.model.reference import Pinned, Reference
+from imagepipe.promote.plan import find_subject
+from imagepipe.promote.ports import World
+
+__all__ = ["Rejection", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What was rejected, by whom, and where that is written.
+
+    Attributes:
+        image: What was named.
+        signatory: Who said it.
+        records: The statement's manifest by the image that it is at: of an index, also at its platform's image.
+    """
+
+    image: Pinned
+    signatory: Signatory
+    records: tuple[tuple[Pinned, Digest], ...]
+
+
+def reject(reference: Reference, reason: str, world: World) -> Rejection:
+    """Attaches a signed rejection to the image, and to the platform that hosts would hold of an index.
+
+    Raises:
+        InputError: There is no reason.
+        IdentityError: No policy trusts who would sign it, so it would stop nothing.
+        NotFoundError: There is no such image.
+    """
+    if not reason.strip():
+        raise InputError("a rejection without a reason", hint="say why with --reason: it stands there for ever")
+    signatory = world.writer.signatory()
+    if not any(signatory in policy.signed_by for policy in world.policies.values()):
+        raise IdentityError(
+            f"no policy trusts {signatory}, so its rejection would stop nothing",
+            hint="reject as somebody whom a policy's signed_by names",
+        )
+    subject = find_subject(reference, world)
+    now = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    manifests = dict.fromkeys((subject.manifest.descriptor, subject.platform.descriptor))
+    records = []
+    for descriptor in manifests:
+        image = subject.image.repository.pin(descriptor.digest)
+        predicate = {"version": 1, "image": str(subject.image), "reason": reason, "rejectedOn": now}
+        statement = Statement.about(image, REJECTION_PREDICATE, predicate)
+        with step(world.events, "reject", str(image)):
+            records.append((image, world.writer.add(image, descriptor, statement).manifest))
+    return Rejection(subject.image, signatory, tuple(records))

@@ -1,0 +1,116 @@
+"""Plans the way back: per target the last digest that was good, verified again under today's policy.
+
+>>> from imagepipe.promote.rollback import plan_rollback
+>>> plan_rollback.__name__
+'plan_rollback'
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imagepipe.errors import NotFoundError, RefusedError
+from imagepipe.events import Warned
+from imagepipe.model.digest import Digest
+from imagepipe.model.host import Target
+from imagepipe.model.ledger import Entry, RecordKind
+from imagepipe.model.promotion import PromotionPlan
+from imagepipe.model.reference import Reference, Repository
+from imagepipe.promote.gates import rejection_gate
+from imagepipe.promote.ledger import Chain, Ledger
+from imagepipe.promote.plan import make_plan
+from imagepipe.promote.ports import World
+from imagepipe.promote.record import Promotion, apply, check_gates
+
+__all__ = ["Way", "apply_rollback", "plan_rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a rollback starts and ends.
+
+    Attributes:
+        repository: Whose images.
+        leaving: The image that is to be left; None: whatever a target is at.
+        to: The digest to go back to; None: each target's own last good one.
+    """
+
+    repository: Repository
+    leaving: Digest | None = None
+    to: Digest | None = None
+
+
+def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[PromotionPlan, ...]:
+    """Returns one plan per digest that targets go back to; no host is touched.
+
+    Raises:
+        NotFoundError: A target has nothing on record to go back to.
+        RefusedError: A target is not at the image that is to be left.
+    """
+    ledger = Ledger(world)
+    goals = dict[Digest, list[Target]]()
+    for target in targets:
+        goals.setdefault(_goal(way, target, ledger, world), []).append(target)
+    return tuple(
+        make_plan(f"{way.repository}@{digest}", Reference(way.repository, digest=digest), group, world)
+        for digest, group in goals.items()
+    )
+
+
+def apply_rollback(
+    plans: Sequence[PromotionPlan], world: World, *, reason: str = "", jobs: int = 8
+) -> tuple[Promotion, ...]:
+    """Carries the plans out, and holds on each target what it was rolled back from.
+
+    Raises:
+        GateError: A gate of any plan said no; no host was touched.
+        IdentityError: There is nobody to sign the record; no host was touched.
+    """
+    for plan in plans:
+        check_gates(plan)
+    return tuple(apply(plan, world, reason=reason, jobs=jobs, kind=RecordKind.ROLLBACK) for plan in plans)
+
+
+def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
+    chain = ledger.chain(way.repository, target, near=[one for one in (way.leaving, way.to) if one])
+    for broken in chain.breaks:
+        world.events(Warned(target.name, f"the ledger of {way.repository} is broken: {broken}"))
+    current = chain.current
+    if way.leaving is not None and (current is None or way.leaving not in (current.image, current.digest)):
+        raise RefusedError(
+            f"roll back {way.repository} on {target.name}: it is not at {way.leaving} but at "
+            f"{current.image if current else 'nothing on record'}",
+            hint="name the repository alone to leave whatever it is at, or --to the digest to go to",
+        )
+    if way.to is not None:
+        return way.to
+    if current is None:
+        raise NotFoundError(
+            f"roll back {way.repository} on {target.name}: no promotion to it is on record",
+            hint="name the digest with --to",
+        )
+    for digest in _good_before(current, chain):
+        if not _rejected(way.repository, digest, target, world):
+            return digest
+    raise NotFoundError(
+        f"roll back {way.repository} on {target.name}: nothing good is on record before {current.image}",
+        hint="name the digest with --to, or promote another image",
+    )
+
+
+def _good_before(current: Entry, chain: Chain) -> list[Digest]:
+    """Returns the images that were good on the target, newest first, without the present one and those held."""
+    holds = chain.entries[-1].link.holds
+    return list(
+        dict.fromkeys(
+            entry.image
+            for entry in reversed(chain.entries)
+            if entry.good
+            and entry.image != current.image
+            and not any(hold.covers(entry.image, entry.digest) for hold in holds)
+        )
+    )
+
+
+def _rejected(repository: Repository, digest: Digest, target: Target, world: World) -> bool:
+    policy = world.policies.get(target.policy or "")
+    return policy is not None and not rejection_gate([repository.pin(digest)], policy, world).passed
