@@ -180,8 +180,15 @@ _RESOLVERS: Final = (
     ("int", r"[-+]?[0-9]+", list("-+0123456789")),
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's writer, which quotes text that our reader, too, would take for something else (`1e3`)."""
+
+
 for _name, _pattern, _first in _RESOLVERS:
-    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})$"), _first)
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 class _Builder:
@@ -283,5 +290,7 @@ def _assign(data: Any, done: Key, parts: tuple[str, ...], value: Any) -> tuple[K
 
 def write_document(data: Mapping[str, Any]) -> str:
     """Returns plain data as YAML text, keys in their order. Law: `parse_document` of it gives the data back."""
-    text: str = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    text: str = yaml.dump(
+        dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+    )
     return text

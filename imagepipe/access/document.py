@@ -18,7 +18,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from imagepipe.access.state import DesiredProject, ProjectState, RobotState, Setting, Unmanaged, identity_of
+from imagepipe.access.names import family_of, identity_of, is_name
+from imagepipe.access.state import DesiredProject, ProjectState, RobotState, Setting, Unmanaged
 from imagepipe.documents import read_document, write_document
 from imagepipe.errors import InputError
 from imagepipe.model.access import PERMISSION_SETS, PROJECT_SETTINGS, Principal, Right, Role
@@ -26,7 +27,11 @@ from imagepipe.problems import Key, did_you_mean
 
 __all__ = ["AccessDocument", "dump_access", "load_access"]
 
+# Long enough for a quarter, short enough that a forgotten robot ends.
 _DEFAULT_DAYS: Final = 90
+# Source: Harbor v2.15.2 src/server/v2.0/handler/robot.go: 1 to 2^31-2 days.
+_MOST_DAYS: Final = 2**31 - 2
+# Source: Harbor v2.15.2 api/v2.0/swagger.yaml ProjectMetadata.severity
 _SEVERITIES: Final = ("none", "low", "medium", "high", "critical")
 
 
@@ -52,7 +57,15 @@ class RobotDocument(_Strict):
     """A robot account of the project."""
 
     can: list[str] = Field(min_length=1, description="Permission sets (pull, push, ci, read) or resource:action.")
-    days: Annotated[int, Field(ge=1)] | None = Field(default=_DEFAULT_DAYS, description="Life of a new one, in days.")
+    days: Annotated[int, Field(ge=1, le=_MOST_DAYS)] | None = Field(
+        default=_DEFAULT_DAYS, description="Life of a new one, in days; null: for ever."
+    )
+
+
+def _unmanaged(value: str) -> str:
+    if value not in tuple(Unmanaged):
+        raise ValueError(f"must be one of {', '.join(Unmanaged)}{did_you_mean(value, list(Unmanaged))}")
+    return value
 
 
 class ProjectDocument(_Strict):
@@ -61,7 +74,7 @@ class ProjectDocument(_Strict):
     settings: SettingsDocument = Field(default_factory=SettingsDocument)
     members: dict[str, list[str]] = Field(default={}, description="Names by role; group:NAME is a group.")
     robots: dict[str, RobotDocument] = Field(default={}, description="Robots by their short name.")
-    unmanaged: Annotated[str, AfterValidator(lambda value: Unmanaged(value).value)] = Field(
+    unmanaged: Annotated[str, AfterValidator(_unmanaged)] = Field(
         default="report", description="keep, report or remove members and robots that are not named."
     )
 
@@ -108,25 +121,22 @@ def dump_access(states: Mapping[str, ProjectState], *, roles: tuple[Role, ...]) 
 def _problems(parsed: AccessDocument) -> Iterator[tuple[Key, str]]:
     for name, project in parsed.projects.items():
         base: Key = ("projects", name)
+        if not is_name(name):
+            yield base, "not a project's name; use a-z and 0-9, with single . _ or - between them"
         severity = project.settings.max_severity
         if severity is not None and severity not in _SEVERITIES:
-            yield (*base, "settings", "max_severity"), f"{severity!r} is not one of {', '.join(_SEVERITIES)}"
+            near = did_you_mean(severity, _SEVERITIES)
+            yield (*base, "settings", "max_severity"), f"{severity!r} is not one of {', '.join(_SEVERITIES)}{near}"
         yield from _member_problems(base, project)
-        for robot, wanted in project.robots.items():
-            for index, right in enumerate(wanted.can):
-                if right not in PERMISSION_SETS and not _is_right(right):
-                    near = did_you_mean(right, PERMISSION_SETS)
-                    yield (*base, "robots", robot, "can", index), f"{right!r} is no permission set and no right{near}"
-        admins = project.members.get(Role.PROJECT_ADMIN.value, ())
-        if project.unmanaged == Unmanaged.REMOVE and not admins:
-            yield (*base, "members"), "nobody would be projectAdmin, with unmanaged: remove"
+        yield from _robot_problems(base, project)
 
 
 def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key, str]]:
     seen: dict[tuple[str, str], str] = {}
     for role, names in project.members.items():
-        if role not in tuple(Role):
-            yield (*base, "members", role), f"no role named {role!r}{did_you_mean(role, list(Role))}"
+        if _role(role) is None:
+            near = did_you_mean(role, list(Role))
+            yield (*base, "members", role), f"no role named {role!r}; use one of {', '.join(Role)}{near}"
         for index, name in enumerate(names):
             key = (*base, "members", role, index)
             try:
@@ -137,6 +147,29 @@ def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key,
             if identity in seen:
                 yield key, f"{name} is {seen[identity]} already"
             seen[identity] = role
+    admins = [name for role, names in project.members.items() if _role(role) is Role.PROJECT_ADMIN for name in names]
+    if project.unmanaged == Unmanaged.REMOVE and not admins:
+        yield (*base, "members"), "nobody would be projectAdmin, with unmanaged: remove"
+
+
+def _robot_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key, str]]:
+    for robot, wanted in project.robots.items():
+        family, generation = family_of(robot)
+        if not is_name(robot):
+            yield (*base, "robots", robot), "not a robot's name; leave out the prefix and the project"
+        elif generation > 1:
+            yield (*base, "robots", robot), f"a generation of robot {family}; name the robot itself"
+        for index, right in enumerate(wanted.can):
+            if right not in PERMISSION_SETS and not _is_right(right):
+                near = did_you_mean(right, PERMISSION_SETS)
+                yield (*base, "robots", robot, "can", index), f"{right!r} is no permission set and no right{near}"
+
+
+def _role(text: str) -> Role | None:
+    try:
+        return Role.parse(text)
+    except InputError:
+        return None
 
 
 def _is_right(text: str) -> bool:
@@ -151,7 +184,7 @@ def _project(name: str, parsed: ProjectDocument) -> DesiredProject:
     settings: dict[str, Setting] = {
         key: value for key, value in parsed.settings.model_dump().items() if value is not None
     }
-    members = {Principal.parse(who): Role(role) for role, names in parsed.members.items() for who in names}
+    members = {Principal.parse(who): Role.parse(role) for role, names in parsed.members.items() for who in names}
     robots = {robot: RobotState(_rights(wanted.can), wanted.days) for robot, wanted in parsed.robots.items()}
     return DesiredProject(ProjectState(name, settings, members, robots), Unmanaged(parsed.unmanaged))
 
@@ -167,9 +200,14 @@ def _written(state: ProjectState, roles: tuple[Role, ...]) -> dict[str, Any]:
         if role in state.members.values()
     }
     robots = {name: {"can": _named(robot.rights)} for name, robot in sorted(state.robots.items()) if robot.rights}
-    settings = {key: state.settings[key] for key in PROJECT_SETTINGS if key in state.settings}
+    settings = {key: state.settings[key] for key in PROJECT_SETTINGS if _writable(key, state.settings.get(key))}
     written: dict[str, Any] = {"settings": settings, "members": members, "robots": robots}
     return {key: value for key, value in written.items() if value} | {"unmanaged": Unmanaged.REPORT.value}
+
+
+def _writable(key: str, value: Setting | None) -> bool:
+    """Tells whether the file may hold the value: a setting of an odd value is left as it is."""
+    return value is not None and (key != "max_severity" or value in _SEVERITIES)
 
 
 def _named(rights: frozenset[Right]) -> list[str]:

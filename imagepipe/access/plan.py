@@ -1,14 +1,16 @@
 """Works out the changes between what access is and what it should be; pure, and in the order in which they are safe.
 
-No project is ever without an admin: admins are made first, and roles are lowered and members removed last.
+No project is ever without an admin: admins are made first, roles are lowered and members removed last, and our own
+right to go on is the very last to be taken.
 
->>> plan_access([], {}, caller="alice").changes
+>>> plan_access([], {}, caller=Caller("alice", "user")).changes
 ()
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from imagepipe.access.names import identity_of
 from imagepipe.access.state import (
     AccessPlan,
     Action,
@@ -16,64 +18,95 @@ from imagepipe.access.state import (
     DesiredProject,
     ProjectState,
     RobotState,
+    Setting,
     Unmanaged,
     fingerprint,
-    identity_of,
+    fingerprint_of_wanted,
 )
 from imagepipe.errors import RefusedError
-from imagepipe.model.access import Principal, Role
+from imagepipe.model.access import Caller, Principal, PrincipalKind, Role
 
 __all__ = ["plan_access"]
 
 # Of two roles the one further left may do more. Source: Harbor v2.15.2 src/common/rbac/project/rbac_role.go
 _STRENGTH: Final = (Role.PROJECT_ADMIN, Role.MAINTAINER, Role.DEVELOPER, Role.GUEST, Role.LIMITED_GUEST)
+# What an absent setting means. Source: Harbor v2.15.2 src/pkg/project/models/project.go (isTrue of absent is false;
+# ReuseSysCVEAllowlist is true).
+_UNSET: Final[Mapping[str, Setting]] = {
+    "public": False,
+    "auto_scan": False,
+    "auto_sbom": False,
+    "prevent_vulnerable": False,
+    "require_cosign": False,
+    "require_notation": False,
+    "reuse_system_cve_allowlist": True,
+}
+# Shown to system administrators alone, or to those with quota:read: absent is not a difference.
+_HIDDEN: Final = "storage_limit_bytes"
+_ADMIN: Final = Role.PROJECT_ADMIN.value
 
 
 def plan_access(
-    desired: Sequence[DesiredProject], actual: Mapping[str, ProjectState], *, caller: str, force: bool = False
+    desired: Sequence[DesiredProject], actual: Mapping[str, ProjectState], *, caller: Caller, force: bool = False
 ) -> AccessPlan:
     """Returns the changes that make `actual` what is desired. Law: where they are equal there is none.
 
     Args:
         desired: The projects of the access file.
         actual: What was read, by project; a project that does not exist is absent.
-        caller: Our own user name, which must not be locked out.
-        force: Whether it may be.
+        caller: Who we are: becomes admin of what we create, and must not be locked out.
+        force: Whether we may be.
 
     Raises:
         RefusedError: A project would be left without an admin, or we would lock ourselves out.
     """
     changes: list[Change] = []
     reports: list[str] = []
+    own = str(Principal(PrincipalKind.USER, caller.name)) if caller.kind == "user" else None
     for project in desired:
         state = actual.get(project.state.name)
-        found = sorted(_changes(project, state), key=_rank)
+        found = sorted(_changes(project, state, own), key=lambda change: _rank(change, own))
+        _check_admins(project.state.name, state, found, own)
         if state is not None:
-            _check_admins(state, found)
-            _check_caller(state, found, caller, force=force)
-            if project.unmanaged is Unmanaged.REPORT:
-                reports.extend(_unmanaged_lines(project.state, state))
+            if own is not None and not force:
+                _check_caller(state, found, own)
+            reports.extend(_reports(project, state))
         changes.extend(found)
-    return AccessPlan(tuple(changes), tuple(reports), fingerprint([one.state.name for one in desired], actual))
+    basis = fingerprint([one.state.name for one in desired], actual)
+    return AccessPlan(tuple(changes), tuple(reports), basis, fingerprint_of_wanted(desired))
 
 
-def _changes(project: DesiredProject, state: ProjectState | None) -> Iterator[Change]:
+def _changes(project: DesiredProject, state: ProjectState | None, own: str | None) -> Iterator[Change]:
     wanted, name = project.state, project.state.name
     if state is None:
         yield Change(name, Action.CREATE_PROJECT, name)
-        state = ProjectState(name)
+        yield from _creator_changes(project, own)
+    yield from _setting_changes(wanted, state)
+    there = state or ProjectState(name)
+    yield from _member_changes(project, there)
+    yield from _robot_changes(project, there)
+
+
+def _creator_changes(project: DesiredProject, own: str | None) -> Iterator[Change]:
+    """Yields what becomes of us, whom Harbor makes admin of what we create, where the file does not name us."""
+    named = {str(who) for who in project.state.members}
+    if own is not None and own not in named and project.unmanaged is Unmanaged.REMOVE:
+        yield Change(project.state.name, Action.REMOVE_MEMBER, own, _ADMIN, None)
+
+
+def _setting_changes(wanted: ProjectState, state: ProjectState | None) -> Iterator[Change]:
+    held = state.settings if state else {}
     for key, value in wanted.settings.items():
-        before = state.settings.get(key)
-        if before != value:
-            yield Change(name, Action.SET, key, before, value)
-    yield from _member_changes(project, state)
-    yield from _robot_changes(project, state)
+        before = held.get(key, _UNSET.get(key))
+        hidden = key == _HIDDEN and state is not None and before is None
+        if before != value and not hidden:
+            yield Change(wanted.name, Action.SET, key, before, value)
 
 
 def _member_changes(project: DesiredProject, state: ProjectState) -> Iterator[Change]:
-    name, held = project.state.name, _by_identity(state)
+    name, held = project.state.name, {identity_of(who): who for who in state.members}
     for who, role in project.state.members.items():
-        there = held.get(identity_of(who))
+        there = who if who in state.members else held.get(identity_of(who))
         if there is None:
             yield Change(name, Action.ADD_MEMBER, str(who), None, role.value)
         elif state.members[there] is not role:
@@ -92,7 +125,7 @@ def _robot_changes(project: DesiredProject, state: ProjectState) -> Iterator[Cha
         elif there != wanted:
             yield Change(name, Action.REPLACE_ROBOT, robot, _told(there), _told(wanted))
     if project.unmanaged is Unmanaged.REMOVE:
-        for robot in sorted(set(state.robots) - set(project.state.robots)):
+        for robot in _unmanaged_robots(project.state, state):
             yield Change(name, Action.DELETE_ROBOT, robot, _told(state.robots[robot]), None)
 
 
@@ -100,60 +133,70 @@ def _told(robot: RobotState) -> dict[str, object]:
     return {"rights": sorted(map(str, robot.rights))} | ({"days": robot.days} if robot.days else {})
 
 
-def _by_identity(state: ProjectState) -> dict[tuple[str, str], Principal]:
-    return {identity_of(who): who for who in state.members}
-
-
 def _unmanaged_members(wanted: ProjectState, state: ProjectState) -> list[Principal]:
     named = {identity_of(who) for who in wanted.members}
     return sorted(who for who in state.members if identity_of(who) not in named)
 
 
-def _unmanaged_lines(wanted: ProjectState, state: ProjectState) -> Iterator[str]:
-    for who in _unmanaged_members(wanted, state):
-        yield f"{state.name}: {who} is {state.members[who]} and is not in the file"
-    for robot in sorted(set(state.robots) - set(wanted.robots)):
-        yield f"{state.name}: robot {robot} is not in the file"
+def _unmanaged_robots(wanted: ProjectState, state: ProjectState) -> list[str]:
+    return sorted(set(state.robots) - set(wanted.robots))
 
 
-def _rank(change: Change) -> int:
-    """Returns where in a project's order a change stands: what makes admins first, what takes rights away last."""
-    admin = change.after == Role.PROJECT_ADMIN.value
+def _reports(project: DesiredProject, state: ProjectState) -> Iterator[str]:
+    wanted, name = project.state, state.name
+    if _HIDDEN in wanted.settings and _HIDDEN not in state.settings:
+        yield f"{name}: {_HIDDEN} is not shown to you, so it was not compared"
+    for robot in sorted(set(wanted.robots) & set(state.robots)):
+        if state.robots[robot].older:
+            yield f"{name}: robot {robot} has older generations; `imagepipe robot rotate --finish` ends the rotation"
+    if project.unmanaged is Unmanaged.REPORT:
+        for who in _unmanaged_members(wanted, state):
+            yield f"{name}: {who} is {state.members[who]} and is not in the file"
+        for robot in _unmanaged_robots(wanted, state):
+            yield f"{name}: robot {robot} is not in the file"
+
+
+def _rank(change: Change, own: str | None) -> int:
+    """Returns where in a project's order a change stands."""
+    members = (Action.ADD_MEMBER, Action.SET_ROLE, Action.REMOVE_MEMBER)
     match change.action:
         case Action.CREATE_PROJECT:
             return 0
-        case Action.ADD_MEMBER | Action.SET_ROLE if admin:
+        case Action.ADD_MEMBER | Action.SET_ROLE if change.after == _ADMIN:
             return 1
-        case Action.SET | Action.ADD_MEMBER | Action.CREATE_ROBOT | Action.REPLACE_ROBOT:
-            return 2
+        case action if action in members and change.subject == own:
+            return 6
         case Action.SET_ROLE:
             lowered = _STRENGTH.index(Role(change.after)) > _STRENGTH.index(Role(change.before))
             return 4 if lowered else 3
-        case _:
+        case Action.REMOVE_MEMBER | Action.DELETE_ROBOT:
             return 5
+        case _:
+            return 2
 
 
-def _admins_after(state: ProjectState, changes: Sequence[Change]) -> set[str]:
-    admins = {str(who) for who in state.admins}
+def _admins_after(admins: set[str], changes: Sequence[Change]) -> set[str]:
+    left = set(admins)
     for change in changes:
         if change.action in (Action.ADD_MEMBER, Action.SET_ROLE, Action.REMOVE_MEMBER):
-            admins.discard(change.subject)
-            if change.after == Role.PROJECT_ADMIN.value:
-                admins.add(change.subject)
-    return admins
+            left.discard(change.subject)
+            if change.after == _ADMIN:
+                left.add(change.subject)
+    return left
 
 
-def _check_admins(state: ProjectState, changes: Sequence[Change]) -> None:
-    if state.admins and not _admins_after(state, changes):
+def _check_admins(name: str, state: ProjectState | None, changes: Sequence[Change], own: str | None) -> None:
+    admins = {str(who) for who in state.admins} if state else {own} if own else set()
+    if admins and not _admins_after(admins, changes):
         raise RefusedError(
-            f"{state.name} would be left without a projectAdmin", hint="name a projectAdmin for it in the access file"
+            f"{name} would be left without a projectAdmin", hint="name a projectAdmin for it in the access file"
         )
 
 
-def _check_caller(state: ProjectState, changes: Sequence[Change], caller: str, *, force: bool) -> None:
-    if force or caller not in {str(who) for who in state.admins} or caller in _admins_after(state, changes):
-        return
-    raise RefusedError(
-        f"{state.name}: you ({caller}) would no longer be projectAdmin",
-        hint="keep yourself in the access file, or add --force",
-    )
+def _check_caller(state: ProjectState, changes: Sequence[Change], own: str) -> None:
+    admins = {str(who) for who in state.admins}
+    if own in admins and own not in _admins_after(admins, changes):
+        raise RefusedError(
+            f"{state.name}: you ({own}) would no longer be projectAdmin",
+            hint="keep yourself in the access file, or add --force",
+        )

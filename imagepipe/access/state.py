@@ -1,7 +1,7 @@
 """What a project's access is or should be, and one change between the two.
 
->>> identity_of(Principal.parse("group:CN=Devs, DC=Example"))
-('group', 'cn=devs,dc=example')
+>>> Change("es-sandbox", Action.SET_ROLE, "alice", "guest", "developer").describe()
+'~ es-sandbox: set role alice: guest -> developer'
 """
 
 import json
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from imagepipe.errors import InputError
-from imagepipe.model.access import Principal, PrincipalKind, Right, Role
+from imagepipe.model.access import PROJECT_SETTINGS, Principal, Right, Role
 from imagepipe.model.digest import Digest
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "Setting",
     "Unmanaged",
     "fingerprint",
-    "identity_of",
+    "fingerprint_of_wanted",
 ]
 
 Setting = bool | str | int
@@ -60,10 +60,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RobotState:
-    """A robot's rights; `days` is how long a new one shall live and is never compared."""
+    """A robot's rights; only they are compared.
+
+    Attributes:
+        rights: What it may do.
+        days: How long a new one shall live; None: for ever.
+        older: How many generations before the newest are still there.
+    """
 
     rights: frozenset[Right]
     days: int | None = field(default=None, compare=False)
+    older: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class Change:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Change":
+    def from_json(cls, data: Any) -> "Change":
         """Returns the change of a parsed JSON object.
 
         Raises:
@@ -150,30 +157,35 @@ class Change:
         """
         try:
             action = Action(data["action"])
-            return cls(str(data["project"]), action, str(data["subject"]), data.get("before"), data.get("after"))
-        except (KeyError, ValueError, TypeError) as error:
+            change = cls(data["project"], action, data["subject"], data.get("before"), data.get("after"))
+            _check_change(change)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"not a change: {error}", hint="make a new plan with `imagepipe access plan`") from error
+        return change
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPlan:
-    """Every change, in the order in which they are safe, and the state they were worked out from.
+    """Every change, in the order in which they are safe, and what they were worked out from.
 
     Attributes:
         changes: What `apply` will do.
         reports: What differs and is left as it is, one line each.
         basis: The fingerprint of the state that was read; `apply` refuses another.
+        wanted: The fingerprint of the access file; `apply` refuses another.
     """
 
     changes: tuple[Change, ...]
     reports: tuple[str, ...]
     basis: Digest
+    wanted: Digest
 
     def to_json(self) -> dict[str, Any]:
         """Returns `imagepipe.access-plan/v1`. Law: `AccessPlan.from_json(p.to_json()) == p`."""
         return {
             "schema": "imagepipe.access-plan/v1",
             "basis": str(self.basis),
+            "wanted": str(self.wanted),
             "changes": [change.to_json() for change in self.changes],
             "reports": list(self.reports),
         }
@@ -187,32 +199,55 @@ class AccessPlan:
         """
         if not isinstance(data, dict) or data.get("schema") != "imagepipe.access-plan/v1":
             raise InputError("not an access plan", hint="make one with `imagepipe access plan FILE -o plan.json`")
-        changes = tuple(Change.from_json(change) for change in data.get("changes") or ())
-        return cls(changes, tuple(map(str, data.get("reports") or ())), Digest.parse(str(data.get("basis"))))
-
-
-def identity_of(principal: Principal) -> tuple[str, str]:
-    """Returns what makes two spellings the same principal: an LDAP name's case and blanks do not.
-
-    Source: RFC 4514 (blanks round separators), RFC 4517 caseIgnoreMatch.
-    """
-    if principal.kind is PrincipalKind.GROUP and "=" in principal.name:
-        parts = [part.strip() for part in principal.name.split(",")]
-        return principal.kind.value, ",".join("=".join(x.strip() for x in part.split("=", 1)) for part in parts).lower()
-    return principal.kind.value, principal.name
+        changes, reports = data.get("changes"), data.get("reports")
+        if not isinstance(changes, list) or not isinstance(reports, list):
+            raise InputError("not an access plan: no list of changes", hint="make a new plan")
+        return cls(
+            tuple(Change.from_json(change) for change in changes),
+            tuple(map(str, reports)),
+            Digest.parse(str(data.get("basis"))),
+            Digest.parse(str(data.get("wanted"))),
+        )
 
 
 def fingerprint(names: Sequence[str], states: Mapping[str, ProjectState]) -> Digest:
     """Returns the digest of the state of these projects, absent ones included."""
-    body = [states[name].to_json() if name in states else {"name": name, "absent": True} for name in sorted(names)]
+    return _digest([states[name].to_json() if name in states else {"absent": name} for name in sorted(names)])
+
+
+def fingerprint_of_wanted(desired: Sequence[DesiredProject]) -> Digest:
+    """Returns the digest of what an access file asks for."""
+    return _digest(
+        [
+            one.state.to_json()
+            | {"unmanaged": one.unmanaged.value, "days": {name: robot.days for name, robot in one.state.robots.items()}}
+            for one in sorted(desired, key=lambda one: one.state.name)
+        ]
+    )
+
+
+def _digest(body: Any) -> Digest:
     return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
 
+def _check_change(change: Change) -> None:
+    """Raises what JSON of another shape raises when it is used."""
+    if not isinstance(change.project, str) or not isinstance(change.subject, str):
+        raise TypeError("project and subject must be text")
+    match change.action:
+        case Action.ADD_MEMBER | Action.SET_ROLE:
+            Role(change.after)
+        case Action.CREATE_ROBOT | Action.REPLACE_ROBOT:
+            for right in change.after["rights"]:
+                Right.parse(right)
+        case Action.SET if type(change.after) is not PROJECT_SETTINGS.get(change.subject):
+            raise TypeError(f"{change.subject} cannot be set to {change.after!r}")
+
+
 def _shown(value: Any) -> str:
-    return (
-        ", ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value).lower()
-        if value in (True, False)
-        else str(value)
-    )
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):  # a robot
+        days = value.get("days")
+        return ", ".join(value["rights"]) + (f" for {days} days" if days else "")
+    return str(value)

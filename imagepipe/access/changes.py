@@ -1,0 +1,162 @@
+"""Makes one change to access at a time, each so that doing it twice is doing it once.
+
+>>> Changes.__name__
+'Changes'
+"""
+
+from collections.abc import Callable
+
+from imagepipe.access.names import families, family_of, identity_of, robot_name
+from imagepipe.access.read import find_project
+from imagepipe.access.state import Action, Change
+from imagepipe.errors import ImagepipeError, RefusedError, UnavailableError
+from imagepipe.model.access import Member, Principal, Project, Right, RobotRequest, RobotSecret, Role
+from imagepipe.ports.administration import Administration, Robots
+
+__all__ = ["Changes", "check_not_last_admin", "create_robot", "find_member"]
+
+
+class Changes:
+    """Makes changes, and remembers projects and members meanwhile.
+
+    Args:
+        admin: The Harbor.
+        deliver: Takes a new robot's secret to where it belongs.
+    """
+
+    def __init__(self, admin: Administration, deliver: Callable[[RobotSecret], None]) -> None:
+        self.admin = admin
+        self._deliver = deliver
+        self._projects: dict[str, Project] = {}
+        self._members: dict[str, list[Member]] = {}
+
+    def make(self, change: Change) -> None:
+        """Makes a change; one that is made already is success.
+
+        Raises:
+            RefusedError: It would leave the project without an admin, or Harbor says no.
+        """
+        try:
+            self._make(change)
+        except ImagepipeError:
+            # It may have been done all the same: what we remember is no longer sure.
+            self._members.pop(change.project, None)
+            raise
+
+    def _make(self, change: Change) -> None:
+        if change.action is Action.CREATE_PROJECT:
+            self._projects[change.project] = self.admin.projects.create(change.project, {})
+            return
+        if change.project not in self._projects:
+            self._projects[change.project] = find_project(change.project, self.admin)
+        project = self._projects[change.project]
+        match change.action:
+            case Action.SET:
+                self.admin.projects.change(project, {change.subject: change.after})
+            case Action.ADD_MEMBER | Action.SET_ROLE:
+                self._give_role(project, Principal.parse(change.subject), Role(change.after))
+            case Action.REMOVE_MEMBER:
+                self._remove(project, Principal.parse(change.subject))
+            case _:
+                self._robot(change, project)
+
+    def _list(self, project: Project) -> list[Member]:
+        if project.name not in self._members:
+            self._members[project.name] = list(self.admin.membership.list(project))
+        return self._members[project.name]
+
+    def _give_role(self, project: Project, who: Principal, role: Role) -> None:
+        """Gives somebody a role; whoever creates a project is its admin before anybody else can add them."""
+        members = self._list(project)
+        there = find_member(members, who)
+        if there is None:
+            members.append(self.admin.membership.add(project, who, role))
+        elif there.role is not role:
+            check_not_last_admin(project.name, members, there)
+            members[members.index(there)] = self.admin.membership.set_role(project, there, role)
+
+    def _remove(self, project: Project, who: Principal) -> None:
+        members = self._list(project)
+        there = find_member(members, who)
+        if there is not None:
+            check_not_last_admin(project.name, members, there)
+            self.admin.membership.remove(project, there)
+            members.remove(there)
+
+    def _robot(self, change: Change, project: Project) -> None:
+        """Makes, replaces or deletes a robot; the old one goes when the new one's secret is where it belongs."""
+        robots = self.admin.require_robots()
+        before = families(robots.list(project)).get(change.subject, ())
+        if change.action is not Action.DELETE_ROBOT:
+            newest = family_of(before[-1].name)[1] if before else 0
+            name = robot_name(change.subject, newest + 1)
+            rights = frozenset(Right.parse(text) for text in change.after["rights"])
+            request = RobotRequest(name, project.name, rights, change.after.get("days"))
+            create_robot(robots, request, project, self._deliver)
+        for robot in before:
+            robots.delete(robot)
+
+
+def create_robot(
+    robots: Robots, request: RobotRequest, project: Project | None, deliver: Callable[[RobotSecret], None]
+) -> RobotSecret:
+    """Makes a robot and delivers its secret; a robot whose secret nobody has is deleted again.
+
+    Raises:
+        RefusedError: There is one of that name, or Harbor does not allow it.
+    """
+    where = request.project or "this Harbor"
+    if request.name in {robot.name for robot in robots.list(project)}:
+        raise RefusedError(
+            f"create robot {request.name}: {where} has one already",
+            hint=f"use `imagepipe robot rotate {request.project or '--system'} {request.name}` for a new secret",
+        )
+    try:
+        made = robots.create(request, project)
+    except UnavailableError as error:
+        # Only its answer may be lost, and with it the secret.
+        _discard(request, project, robots, error)
+        raise
+    try:
+        deliver(made)
+    except ImagepipeError as error:
+        _discard(request, project, robots, error)
+        raise
+    return made
+
+
+def _discard(request: RobotRequest, project: Project | None, robots: Robots, error: ImagepipeError) -> None:
+    """Deletes a robot whose secret nobody has.
+
+    Raises:
+        ImagepipeError: It may still be there; of the first error's kind.
+    """
+    try:
+        for robot in robots.list(project):
+            if robot.name == request.name:
+                robots.delete(robot)
+    except ImagepipeError as second:
+        raise type(error)(
+            f"{error.message}; robot {request.name} may be there, with a secret that nobody has: {second.message}",
+            hint=f"look for it with `imagepipe robot list`, and delete {request.name}",
+        ) from error
+
+
+def find_member(members: list[Member] | tuple[Member, ...], who: Principal) -> Member | None:
+    """Returns the member that the name means: spelled exactly so, or else another spelling of the same."""
+    exact = (member for member in members if member.principal == who)
+    alike = (member for member in members if identity_of(member.principal) == identity_of(who))
+    return next(exact, None) or next(alike, None)
+
+
+def check_not_last_admin(project: str, members: list[Member] | tuple[Member, ...], member: Member) -> None:
+    """Returns when the project has an admin without this member too; Harbor itself does not look.
+
+    Raises:
+        RefusedError: It is the last one.
+    """
+    admins = [one for one in members if one.role is Role.PROJECT_ADMIN]
+    if admins == [member]:
+        raise RefusedError(
+            f"{member.principal} is the last projectAdmin of {project}", hint="make another one first, or add --force"
+        )

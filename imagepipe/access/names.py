@@ -1,0 +1,91 @@
+"""How projects and robots may be called, and which robots are generations of one another.
+
+A robot's login cannot be given a new secret by a robot, so a new secret means a new robot: `ci`, then `ci.g2`, `ci.g3`.
+In access files and plans the whole family is `ci`. Source: Harbor v2.15.2 src/common/rbac/const.go grants no robot
+`robot:update`.
+
+>>> family_of("ci.g3"), robot_name("ci", 3), family_of("ci.g1")
+(('ci', 3), 'ci.g3', ('ci.g1', 1))
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from imagepipe.errors import InputError, NotFoundError
+from imagepipe.model.access import Principal, PrincipalKind, Robot
+from imagepipe.problems import did_you_mean
+
+__all__ = ["check_name", "families", "family_of", "identity_of", "is_name", "need_family", "robot_name"]
+
+# Projects and robots alike. Source: Harbor v2.15.2 src/server/v2.0/handler/{project,robot}.go; 255 characters.
+_NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_LONGEST: Final = 255
+# The first generation has no mark.
+_GENERATION: Final = re.compile(r"(?P<base>.+)\.g(?P<number>[2-9]|[1-9][0-9]{1,8})")
+
+
+def is_name(text: str) -> bool:
+    """Tells whether Harbor allows the name for a project or a robot."""
+    return len(text) <= _LONGEST and _NAME.fullmatch(text) is not None
+
+
+def check_name(what: str, text: str) -> str:
+    """Returns the name of a project or robot.
+
+    Raises:
+        InputError: Harbor would not allow it.
+    """
+    if not is_name(text):
+        raise InputError(
+            f"not a name for a {what}: {text[:80]!r}", hint="use a-z and 0-9, with single . _ or - between them"
+        )
+    return text
+
+
+def family_of(name: str) -> tuple[str, int]:
+    """Returns a robot's family and generation. Law: `robot_name(*family_of(name)) == name`."""
+    found = _GENERATION.fullmatch(name)
+    return (found["base"], int(found["number"])) if found else (name, 1)
+
+
+def robot_name(family: str, generation: int) -> str:
+    """Returns the name of a family's robot; generations count from 1."""
+    return family if generation == 1 else f"{family}.g{generation}"
+
+
+def families(robots: Iterable[Robot]) -> dict[str, tuple[Robot, ...]]:
+    """Returns robots by family, each oldest first."""
+    found: dict[str, list[Robot]] = {}
+    for robot in sorted(robots, key=lambda robot: family_of(robot.name)):
+        found.setdefault(family_of(robot.name)[0], []).append(robot)
+    return {family: tuple(members) for family, members in found.items()}
+
+
+def need_family(robots: Iterable[Robot], name: str, where: str) -> tuple[Robot, ...]:
+    """Returns all generations of the robot, oldest first; `name` may be any of them.
+
+    Raises:
+        NotFoundError: There is no such robot.
+    """
+    known = families(robots)
+    found = known.get(family_of(name)[0])
+    if not found:
+        raise NotFoundError(
+            f"no robot {name!r} in {where}{did_you_mean(name, known)}", hint="see `imagepipe robot list`"
+        )
+    return found
+
+
+def identity_of(principal: Principal) -> tuple[str, str]:
+    r"""Returns what makes two spellings the same principal: an LDAP name's case and blanks round separators do not.
+
+    Source: RFC 4514 (`\,` is part of a value), RFC 4517 caseIgnoreMatch.
+
+    >>> identity_of(Principal.parse("group:CN=Devs, DC=Example"))
+    ('group', 'cn=devs,dc=example')
+    """
+    if principal.kind is PrincipalKind.GROUP and "=" in principal.name:
+        parts = re.split(r"(?<!\\),", principal.name)
+        return principal.kind.value, ",".join("=".join(x.strip() for x in part.split("=", 1)) for part in parts).lower()
+    return principal.kind.value, principal.name
