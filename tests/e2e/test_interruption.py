@@ -14,6 +14,10 @@ from tests.e2e.workspace import DOCKERFILE, Workspace
 
 pytestmark = pytest.mark.sandbox
 
+# So that a signal arrives in the middle of signing, and in the middle of writing a record, on a busy machine too.
+SLOW_TO_LIST = {"path": "/referrers/", "delay_s": 2.0}
+SLOW_TO_STORE = {"path": "/blobs/uploads/", "method": "POST", "delay_s": 2.0}
+
 
 @pytest.mark.parametrize("step", ["tag", "sign"])
 def test_a_run_killed_between_push_and_signature_is_healed_by_the_same_command(
@@ -21,7 +25,8 @@ def test_a_run_killed_between_push_and_signature_is_healed_by_the_same_command(
 ) -> None:
     made = workspace(f"killed-at-{step}")
     argv = ("run", made.name, "--progress", "plain", "--json")
-    killed = cli.signalled(*argv, when=rf"^-> {step} ", number=signal.SIGKILL, cwd=made.folder)
+    with box.registry_faults(rules=[SLOW_TO_LIST]):
+        killed = cli.signalled(*argv, when=rf"^-> {step} ", number=signal.SIGKILL, cwd=made.folder)
     assert (killed.code, killed.out) == (-signal.SIGKILL, "")
     digest = box.registry.digest(made.repository, "1.0")
     assert box.registry.attached(made.repository, digest) == []
@@ -61,7 +66,8 @@ def test_a_promotion_killed_on_its_way_is_taken_up_by_the_same_command(box: Box,
     pinned = box.registry.push("es-sandbox/cut-short", "1", hand_made("cut-short"))
     cli.run("sign", pinned).ok()
     argv = ("promote", pinned, "--to", "vch-a", "--to", "engine-a", "--yes", "--progress", "plain", "--json")
-    killed = cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGKILL)
+    with box.registry_faults(rules=[SLOW_TO_STORE]):
+        killed = cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGKILL)
     assert (killed.code, killed.out) == (-signal.SIGKILL, "")
     again = cli.run(*argv).ok()
     assert {one["outcome"] for one in again.json()["targets"]} <= {"promoted", "present"}
