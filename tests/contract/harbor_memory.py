@@ -199,7 +199,7 @@ class MemoryProjects:
 
     def list(self, *, name: str | None = None) -> Iterator[Project]:
         seen = set[str]()
-        while left := [each for each in self.harbor.projects if each not in seen and name in (None, each)]:
+        while left := sorted(each for each in self.harbor.projects if each not in seen and name in (None, each)):
             seen.add(left[0])
             yield self.harbor.project(left[0])
 
