@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from imagepipe import __version__
-from imagepipe.cli import config, doctor, image, promotion, run_command, sandbox
+from imagepipe.cli import config, doctor, history, image, promotion, run_command, sandbox
 from imagepipe.cli.command import Failure
 from imagepipe.cli.session import Session
 from imagepipe.errors import ImagepipeError, InterruptedByUserError, UsageError
@@ -46,7 +46,7 @@ def _root(
     del version  # answered before any command
 
 
-for _module in (run_command, promotion, image, doctor, config, sandbox):
+for _module in (run_command, promotion, history, image, doctor, config, sandbox):
     _module.register(app)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import ImagepipeError, PartialError
+from imagepipe.errors import DriftError, ImagepipeError, InputError, NotFoundError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from imagepipe.model.promotion import PromotionPlan, TargetResult
+    from imagepipe.promote.ports import World
     from imagepipe.promote.record import Promotion
-    from imagepipe.promote.status import TargetStatus
+    from imagepipe.promote.status import HeldImage, TargetStatus
+    from imagepipe.wiring import Wiring
 
 __all__ = ["register"]
 
@@ -26,22 +30,83 @@ def register(app: typer.Typer) -> None:
 
 def promote(
     session: Session,
-    image: Annotated[str, typer.Argument(help="host/project/name:tag or …@sha256:…", show_default=False)],
-    to: Annotated[list[str], typer.Option("--to", help="A target; may be repeated.", show_default=False)],
+    image: Annotated[str | None, typer.Argument(help="host/project/name:tag or …@sha256:…", show_default=False)] = None,
+    to: Annotated[list[str] | None, typer.Option("--to", help="A target; may be repeated.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Save the plan to this file, and do nothing else.")
+    ] = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="Carry out exactly this saved plan.", show_default=False)
+    ] = None,
+    max_age: Annotated[float, typer.Option("--max-age", help="How old a saved plan may be, in hours.", min=0)] = 24.0,
+    release_hold: Annotated[
+        bool, typer.Option("--release-hold", help="Bring back what a target was rolled back from.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record.")] = "",
 ) -> None:
     """Bring an image, by digest, onto targets, and prove what arrived."""
-    from imagepipe.promote.plan import make_plan
-    from imagepipe.promote.record import apply, check_gates
+    if plan_file is not None:
+        if image or to or output or release_hold:
+            raise UsageError("--plan holds image, targets and all: give nothing of that beside it")
+        _promote_saved(session, plan_file, max_age, yes=yes, reason=reason)
+        return
+    if not image or not to:
+        raise UsageError("name an IMAGE and at least one target with --to, or a saved plan with --plan")
+    from imagepipe.promote.plan import make_plan, observe
+    from imagepipe.promote.record import check_gates
 
     wiring = session.wiring(session.settings())
     targets = tuple(wiring.target(name) for name in dict.fromkeys(to))
     world = wiring.promotion_world()
-    plan = make_plan(image, wiring.reference(image), targets, world)
+    plan = make_plan(image, wiring.reference(image), targets, world, release_hold=release_hold)
     check_gates(plan)
+    if output is not None or (not yes and sys.stdin.isatty()):
+        plan = observe(plan, world, jobs=wiring.target_jobs)
+    if output is not None:
+        _save(session, plan, world, output, reason=reason, release_hold=release_hold)
+        return
+    _carry_out(session, plan, wiring, world, yes=yes, reason=reason)
+
+
+def _save(session: Session, plan: PromotionPlan, world: World, file: Path, *, reason: str, release_hold: bool) -> None:
+    from imagepipe.promote.saved import SavedPlan
+
+    saved = SavedPlan.of(plan, world, reason=reason, release_hold=release_hold)
+    try:
+        file.write_text(saved.text(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}", hint="name another file with -o") from error
     session.say(describe_plan(plan))
-    session.confirm(f"Promote to {len(targets)} target{'s' if len(targets) > 1 else ''}?", yes=yes)
+    session.say(f"saved; carry it out with: imagepipe promote --plan {file}")
+    session.answer(saved.to_json(), str(plan.digest))
+
+
+def _promote_saved(session: Session, file: Path, max_age_h: float, *, yes: bool, reason: str) -> None:
+    from imagepipe.promote.saved import SavedPlan, refresh
+
+    wiring = session.wiring(session.settings())
+    try:
+        saved = SavedPlan.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{file}: no such file", hint="make a plan with `imagepipe promote … -o FILE`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}", hint="give a file that -o wrote") from error
+    except InputError as error:
+        raise error.doing(str(file)) from error
+    world = wiring.promotion_world()
+    targets = {name: wiring.target(name) for name in wiring.target_names()}
+    reference = wiring.reference(saved.plan.requested)
+    plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)
+    _carry_out(session, plan, wiring, world, yes=yes, reason=reason or saved.reason)
+
+
+def _carry_out(session: Session, plan: PromotionPlan, wiring: Wiring, world: World, *, yes: bool, reason: str) -> None:
+    from imagepipe.promote.record import apply
+
+    session.say(describe_plan(plan))
+    count = len(plan.targets)
+    session.confirm(f"Promote to {count} target{'s' if count > 1 else ''}?", yes=yes)
     promotion = apply(plan, world, reason=reason, jobs=wiring.target_jobs)
     error = outcome_error(promotion)
     session.answer(promotion_document(promotion, error), "" if session.as_json else describe_promotion(promotion))
@@ -56,7 +121,10 @@ def describe_plan(plan: PromotionPlan) -> str:
     lines += [f"  gate {gate.gate}: {'ok' if gate.passed else 'NO'}: {gate.reason}" for gate in plan.gates]
     for one in plan.targets:
         how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
-        lines.append(f"  {one.target.name} ({one.target.kind.value}): manifest {one.image.digest}, {how}")
+        now = f"from {one.current}" if one.current else "from nothing on record"
+        if one.previous is not None:
+            now += f" (holds {len(one.previous)} of this repository)"
+        lines.append(f"  {one.target.name} ({one.target.kind.value}): {now} to manifest {one.image.digest}, {how}")
     return "\n".join(lines)
 
 
@@ -129,8 +197,11 @@ def status(
             show_default=False,
         ),
     ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 9 when a target lacks what it was brought to.")
+    ] = False,
 ) -> None:
-    """Show what is held where: promoted, present, signed."""
+    """Show what is held where: promoted, present, drifted, signed."""
     from imagepipe.promote.status import survey
 
     wiring = session.wiring(session.settings())
@@ -139,7 +210,7 @@ def status(
     targets = tuple(wiring.target(name) for name in chosen or known)
     repositories = wiring.repositories([name for name in names or () if name not in known])
     found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
-    error = _status_error(found)
+    error = _status_error(found) or (_drift(found) if detailed_exitcode else None)
     session.answer(_status_document(found, error), "" if session.as_json else describe_status(found))
     if error is not None:
         session.fail(error)
@@ -151,6 +222,13 @@ def _status_error(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
     if away and len(away) < len(found):
         return PartialError("; ".join(one.message for one in away), hint=away[0].hint)
     return away[0] if away else None
+
+
+def _drift(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
+    missing = [f"{one.target} lacks {held.image}" for one in found for held in one.drifted]
+    if not missing:
+        return None
+    return DriftError("; ".join(missing), hint="promote it again, or look into why it is gone")
 
 
 def _status_document(found: tuple[TargetStatus, ...], error: ImagepipeError | None) -> dict[str, Any]:
@@ -167,7 +245,16 @@ def describe_status(found: tuple[TargetStatus, ...]) -> str:
             continue
         for held in one.images:
             signed = f"signed by {held.signed_by}" if held.signed_by else "UNSIGNED"
-            lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}")
+            lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}{_age(held)}")
         if not one.images:
             lines.append(f"{one.target}\t-\tholds none of these images\t")
     return "\n".join(lines)
+
+
+def _age(held: HeldImage) -> str:
+    """Returns how long ago it was promoted, in the largest unit that counts."""
+    if held.age_s is None:
+        return ""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    unit, size = next(((unit, size) for unit, size in units if held.age_s >= size), units[-1])
+    return f"\t{held.age_s // size} {unit} ago" + (", current" if held.current else "")

@@ -75,7 +75,8 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
     for broken in chain.breaks:
         world.events(Warned(target.name, f"the ledger of {way.repository} is broken: {broken}"))
     current = chain.current
-    if way.leaving is not None and (current is None or way.leaving not in (current.image, current.digest)):
+    done = current is not None and current.kind is RecordKind.ROLLBACK
+    if way.leaving is not None and not _is_at(way.leaving, current, chain, done=done):
         raise RefusedError(
             f"roll back {way.repository} on {target.name}: it is not at {way.leaving} but at "
             f"{current.image if current else 'nothing on record'}",
@@ -88,6 +89,10 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
             f"roll back {way.repository} on {target.name}: no promotion to it is on record",
             hint="name the digest with --to",
         )
+    if done:
+        # The same command again, after some targets failed, must not take the others back by one more step.
+        world.events(Warned(target.name, f"rolled back to {current.image} already; --to goes further back"))
+        return current.image
     for digest in _good_before(current, chain):
         if not _rejected(way.repository, digest, target, world):
             return digest
@@ -95,6 +100,14 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
         f"roll back {way.repository} on {target.name}: nothing good is on record before {current.image}",
         hint="name the digest with --to, or promote another image",
     )
+
+
+def _is_at(leaving: Digest, current: Entry | None, chain: Chain, *, done: bool) -> bool:
+    """Tells whether the target is at the image that is to be left, or was rolled back from it already."""
+    if current is None:
+        return False
+    held = any(hold.covers(leaving) for hold in chain.entries[-1].link.holds)
+    return leaving in (current.image, current.digest) or (done and held)
 
 
 def _good_before(current: Entry, chain: Chain) -> list[Digest]:

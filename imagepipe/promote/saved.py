@@ -120,16 +120,15 @@ def refresh(
     Raises:
         StalePlanError: The message says everything that moved on.
     """
-    gone = [one.target.name for one in saved.plan.targets if one.target.name not in targets]
-    if gone:
-        raise _stale(saved, [f"target {name} is no longer configured" for name in gone])
-    moved = list(_age(saved, world.clock.now(), max_age_h))
+    moved = [*_age(saved, world.clock.now(), max_age_h), *_moved_targets(saved.plan, targets)]
+    if moved:
+        raise _stale(saved, moved)
     chosen = [targets[one.target.name] for one in saved.plan.targets]
     try:
         plan = make_plan(saved.plan.requested, reference, chosen, world, release_hold=saved.release_hold)
     except NotFoundError as error:
-        raise _stale(saved, [*moved, error.message]) from error
-    moved += _moved(saved, plan, world)
+        raise _stale(saved, [error.message]) from error
+    moved = list(_moved(saved, plan, world))
     if moved:
         raise _stale(saved, moved)
     plan = observe(plan, world, jobs=len(chosen))
@@ -160,14 +159,21 @@ def _age(saved: SavedPlan, now: datetime, max_age_h: float) -> Iterator[str]:
         yield f"the plan is of {saved.created.strftime(_TIME)}, which is still to come"
 
 
+def _moved_targets(plan: PromotionPlan, targets: Mapping[str, Target]) -> Iterator[str]:
+    for before in (one.target for one in plan.targets):
+        now = targets.get(before.name)
+        if now is None:
+            yield f"target {before.name} is no longer configured"
+            continue
+        for what in ("kind", "host", "policy", "cert_path"):
+            was, is_now = getattr(before, what), getattr(now, what)
+            if was != is_now:
+                yield f"target {now.name}: {what} is now {is_now}, the plan says {was}"
+
+
 def _moved(saved: SavedPlan, plan: PromotionPlan, world: World) -> Iterator[str]:
     if plan.image != saved.plan.image:
         yield f"{saved.plan.requested} is now {plan.image.digest}, the plan says {saved.plan.image.digest}"
-    for before, now in zip(saved.plan.targets, plan.targets, strict=True):
-        for what in ("kind", "host", "policy", "cert_path"):
-            was, is_now = getattr(before.target, what), getattr(now.target, what)
-            if was != is_now:
-                yield f"target {now.target.name}: {what} is now {is_now}, the plan says {was}"
     current = fingerprints(plan, world)
     yield from (f"policy {name} was changed" for name in current if current[name] != saved.policies.get(name))
     verdicts, old = ({gate.gate: gate for gate in one.gates} for one in (plan, saved.plan))

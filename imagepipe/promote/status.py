@@ -134,4 +134,4 @@ def _age_s(when: str | None, world: World) -> int | None:
         then = datetime.strptime(when or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return round((world.clock.now() - then).total_seconds())
+    return max(0, round((world.clock.now() - then).total_seconds()))

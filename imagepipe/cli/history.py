@@ -1,0 +1,209 @@
+"""`imagepipe history`, `rollback` and `reject`: what the ledger says, and what is written into it beside promotions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagepipe.cli.command import Failure, command
+from imagepipe.cli.promotion import describe_plan, outcome_error
+from imagepipe.cli.session import Session, error_body
+from imagepipe.errors import ImagepipeError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagepipe.model.digest import Digest
+    from imagepipe.model.reference import Repository
+    from imagepipe.promote.history import Happening
+    from imagepipe.promote.ledger import Chain
+    from imagepipe.promote.record import Promotion
+    from imagepipe.wiring import Wiring
+
+__all__ = ["register"]
+
+Named = Annotated[
+    str, typer.Argument(metavar="IMAGE|NAME", help="project/name[:tag|@digest], or a pipeline.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    command(app, "rollback")(rollback)
+    command(app, "history")(history)
+    command(app, "reject")(reject)
+
+
+def rollback(
+    session: Session,
+    name: Named,
+    on: Annotated[list[str], typer.Option("--on", help="A target; may be repeated.", show_default=False)],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="The digest or tag to go back to; default: the last good one.", show_default=False),
+    ] = None,
+    yes: Yes = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
+) -> None:
+    """Bring targets back to the last good digest, verified again, and hold what they leave.
+
+    An IMAGE names what is to be left, a NAME whatever a target is at. What was left is not promoted to that target
+    again until `imagepipe promote --release-hold`.
+    """
+    from imagepipe.promote.record import check_gates
+    from imagepipe.promote.rollback import Way, apply_rollback, plan_rollback
+
+    wiring = session.wiring(session.settings())
+    targets = tuple(wiring.target(one) for one in dict.fromkeys(on))
+    repository, leaving = _named(wiring, name)
+    world = wiring.promotion_world()
+    plans = plan_rollback(Way(repository, leaving, _destination(wiring, repository, to)), targets, world)
+    for plan in plans:
+        check_gates(plan)
+        session.say(describe_plan(plan).replace("promote", "roll back to", 1))
+    session.confirm(f"Roll back {len(targets)} target{'s' if len(targets) > 1 else ''}?", yes=yes)
+    done = apply_rollback(plans, world, reason=reason, jobs=wiring.target_jobs)
+    error = _rollback_error(done)
+    lines = [f"{one.target}\t{one.arrival.value}\t{one.digest}" for each in done for one in each.targets]
+    session.answer(rollback_document(repository, done, error), "\n".join(lines))
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def history(session: Session, name: Named) -> None:
+    """Show builds, signatures, promotions, rollbacks and rejections, oldest first, each verified."""
+    from imagepipe.promote.history import chains, merged, timeline
+
+    wiring = session.wiring(session.settings())
+    repository, digest = _named(wiring, name)
+    targets = [wiring.target(one) for one in wiring.target_names()]
+    world = wiring.promotion_world()
+    found = chains(repository, targets, world, [digest] if digest else [])
+    about = repository.pin(digest) if digest else repository
+    entries = timeline(repository.pin(digest), wiring.all_signatories(), world) if digest else merged(found)
+    broken = [f"{chain.target}: {one}" for chain in found for one in chain.breaks]
+    error = None
+    if broken:
+        error = VerificationError(
+            f"the ledger of {repository} is broken: {'; '.join(broken)}",
+            hint="find out who deleted or wrote records in this repository; the registry's audit log says",
+        )
+    document = history_document(str(about), entries, found)
+    session.answer(document | ({"error": error_body(error)} if error else {}), describe_history(entries))
+    for note in (f"{chain.target}: {one}" for chain in found for one in chain.notes):
+        session.say(f"note: {note}")
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def reject(
+    session: Session,
+    image: Annotated[str, typer.Argument(help="host/project/name:tag or …@sha256:…", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why; stands there for ever.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Reject an image for ever: no target whose policy trusts you takes it from now on."""
+    from imagepipe.promote.reject import reject as reject_image
+
+    wiring = session.wiring(session.settings())
+    reference = wiring.reference(image)
+    # Naming image and reason is saying it; only a terminal is asked once more, because it cannot be taken back.
+    session.confirm(f"Reject {reference} for ever?", yes=yes or not sys.stdin.isatty())
+    done = reject_image(reference, reason, wiring.promotion_world())
+    document = {
+        "schema": "imagepipe.reject/v1",
+        "image": str(done.image),
+        "reason": reason,
+        "by": str(done.signatory),
+        "records": [{"image": str(at), "record": str(record)} for at, record in done.records],
+    }
+    session.say(f"rejected by {done.signatory}")
+    session.answer(document, str(done.image))
+
+
+def rollback_document(
+    repository: Repository, done: Sequence[Promotion], error: ImagepipeError | None
+) -> dict[str, Any]:
+    """Returns `imagepipe.rollback/v1`; `from` is what the ledger says that a target was at."""
+    targets, plans = [], []
+    for each in done:
+        record = str(each.record) if each.record else None
+        current = {one.target.name: str(one.current) if one.current else None for one in each.plan.targets}
+        plans.append(
+            {
+                "image": str(each.plan.image),
+                "plan": str(each.plan.digest),
+                "gates": [gate.to_json() for gate in each.plan.gates],
+                "record": record,
+            }
+        )
+        for one in each.targets:
+            told = {"image": str(each.plan.image), "from": current[one.target], "record": record}
+            targets.append(one.to_json() | told | ({"hint": one.hint} if one.hint else {}))
+    document: dict[str, Any] = {
+        "schema": "imagepipe.rollback/v1",
+        "repository": str(repository),
+        "targets": targets,
+        "plans": plans,
+    }
+    return document if error is None else document | {"error": error_body(error)}
+
+
+def history_document(about: str, entries: Sequence[Happening], found: Sequence[Chain]) -> dict[str, Any]:
+    """Returns `imagepipe.history/v1`: what happened, oldest first, and whether each target's chain is whole."""
+    return {
+        "schema": "imagepipe.history/v1",
+        "about": about,
+        "entries": [one.to_json() for one in entries],
+        "chains": [
+            {
+                "target": chain.target,
+                "records": len(chain.places),
+                "current": str(chain.current.image) if chain.current else None,
+                "intact": not chain.breaks,
+                "breaks": list(chain.breaks),
+                "notes": list(chain.notes),
+            }
+            for chain in found
+        ],
+    }
+
+
+def describe_history(entries: Sequence[Happening]) -> str:
+    """Returns one line per entry: when, what, which image, where, on whose word."""
+    lines = []
+    for one in entries:
+        where = ", ".join(f"{at.target} #{at.sequence} {at.outcome}".rstrip() for at in one.targets)
+        told = [one.at or "-", one.kind, one.image.short, where or "-", one.standing.value, one.by or "-"]
+        lines.append("\t".join([*told, *([one.reason] if one.reason else []), *([one.why] if one.why else [])]))
+    return "\n".join(lines)
+
+
+def _rollback_error(done: Sequence[Promotion]) -> ImagepipeError | None:
+    from imagepipe.promote.record import Promotion
+
+    results = tuple(one for each in done for one in each.targets)
+    records = [each.record_error for each in done if each.record_error]
+    return outcome_error(Promotion(done[0].plan, results, done[0].record, records[0] if records else None))
+
+
+def _named(wiring: Wiring, text: str) -> tuple[Repository, Digest | None]:
+    """Returns the repository, and the digest where an image of it is named."""
+    if not any(char in text for char in "/:@"):
+        (repository,) = wiring.repositories([text])
+        return repository, None
+    reference = wiring.reference(text)
+    if reference.tag is None and reference.digest is None:
+        return reference.repository, None
+    return reference.repository, wiring.pin(text).digest
+
+
+def _destination(wiring: Wiring, repository: Repository, to: str | None) -> Digest | None:
+    if to is None:
+        return None
+    return wiring.pin(f"{repository}{'@' if to.startswith('sha256:') else ':'}{to}").digest
