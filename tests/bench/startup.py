@@ -13,8 +13,8 @@ HEAVY: Final = ("docker", "sigstore", "httpx", "pydantic")
 
 def main() -> int:
     """Runs every command in turn, round after round."""
-    version = Comparison("imagepipe --version / python -c pass", factor=3.0)
-    manual = Comparison("imagepipe --help / python -c 'import typer'", factor=2.0)
+    version = Comparison("imagepipe --version / python -c pass", factor=3.0, by="median")
+    manual = Comparison("imagepipe --help / python -c 'import typer'", factor=2.0, by="median")
     for _ in range(ROUNDS):
         version.theirs.append(_python("-c", "pass"))
         version.ours.append(_python("-m", "imagepipe", "--version"))
