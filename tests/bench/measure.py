@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -48,7 +48,7 @@ class Comparison:
 
     def document(self) -> dict[str, Any]:
         """Returns medians, the best of each, their ratio, the target and the verdict."""
-        measures = {"median": statistics.median, "best": min}
+        measures: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "best": min}
         figures = {
             f"{side}_{name}_s": round(measure([one.seconds for one in samples]), 4)
             for name, measure in measures.items()
