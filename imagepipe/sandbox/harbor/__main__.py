@@ -9,6 +9,9 @@ import uvicorn
 
 from imagepipe.sandbox.harbor.app import create_app
 from imagepipe.sandbox.harbor.config import HarborConfig
+from imagepipe.sandbox.vic import create_app as create_old_app
+
+_API_2 = (2, 0)
 
 STOP_S = 0.3
 """Seconds that open requests get at SIGTERM; a client that keeps its connection must not hold us longer."""
@@ -21,8 +24,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="imagepipe.sandbox.harbor", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="harbor.json")
     config = HarborConfig.from_file(parser.parse_args().config)
+    old = config.flavour == "vic" or config.release < _API_2
     uvicorn.run(
-        create_app(config),
+        create_old_app(config) if old else create_app(config),
         host=config.listen_host,
         port=config.listen_port,
         ssl_certfile=config.cert_file,

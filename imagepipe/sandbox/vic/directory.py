@@ -1,0 +1,103 @@
+"""Who there is and what belongs to whom: the questions that Harbor asks its own database, or Admiral.
+
+Source: goharbor/harbor v1.7.8 src/core/promgr, src/common/security/{local,admiral}/context.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+PROJECT_ADMIN: Final = 1
+DEVELOPER: Final = 2
+GUEST: Final = 3
+# Source: goharbor/harbor v1.7.8 src/common/models/role.go, src/core/api/projectmember.go (1..3 only).
+ROLE_NAMES: Final = {PROJECT_ADMIN: "projectAdmin", DEVELOPER: "developer", GUEST: "guest"}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project as Harbor sees it; `metadata` are texts.
+
+    Attributes:
+        broken: What keeps Harbor from reading it: then every call that needs it fails.
+    """
+
+    id: int
+    name: str
+    metadata: Mapping[str, str]
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    broken: str = ""
+
+    @property
+    def public(self) -> bool:
+        """Returns whether everybody may read it."""
+        return self.metadata.get("public", "").lower() in {"true", "1"}
+
+
+def no_roles(project_id: int) -> Sequence[int]:  # noqa: ARG001 - nobody has a role anywhere
+    """Returns nothing."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks; without a name, nobody.
+
+    Attributes:
+        name: The login name; with Admiral the principal's id.
+        sysadmin: Whether everything is allowed.
+        user_id: In Harbor's own database; 0 with Admiral.
+        roles: The role ids held in a project.
+        global_manager: Whether Harbor looks at projects with its own eyes instead of the caller's.
+    """
+
+    name: str = ""
+    sysadmin: bool = False
+    user_id: int = 0
+    roles: Callable[[int], Sequence[int]] = field(default=no_roles, repr=False, compare=False)
+    global_manager: bool = False
+
+    def may_read(self, project: Project) -> bool:
+        """Returns whether the caller may pull and look."""
+        return project.public or self.sysadmin or bool(self.name and self.roles(project.id))
+
+    def may_write(self, project: Project) -> bool:
+        """Returns whether the caller may push."""
+        return self.sysadmin or any(role in {PROJECT_ADMIN, DEVELOPER} for role in self.roles(project.id))
+
+    def may_all(self, project: Project) -> bool:
+        """Returns whether the caller may change the project."""
+        return self.sysadmin or PROJECT_ADMIN in self.roles(project.id)
+
+
+NOBODY: Final = Caller()
+
+
+class Directory(Protocol):
+    """Where users and projects live."""
+
+    async def enter(self, name: str, password: str) -> Caller | None:
+        """Returns who has this name and password."""
+        ...
+
+    def holder(self, token: str) -> Caller | None:
+        """Returns who holds an Admiral token; stand-alone nobody does."""
+        ...
+
+    def project(self, key: str | int) -> Project | None:
+        """Returns a project by name (str) or id (int)."""
+        ...
+
+    def everything(self) -> list[Project]:
+        """Returns every project, by name."""
+        ...
+
+    def projects(self, caller: Caller) -> list[Project]:
+        """Returns what a caller sees, by name."""
+        ...
+
+    def create(self, caller: Caller, name: str, metadata: Mapping[str, str]) -> int:
+        """Makes a project and returns its id."""
+        ...

@@ -1,0 +1,14 @@
+CREATE TABLE IF NOT EXISTS admiral_projects (
+  link TEXT PRIMARY KEY, project_id INTEGER NOT NULL UNIQUE, description TEXT NOT NULL DEFAULT '', public INTEGER NOT NULL,
+  properties TEXT NOT NULL, created_ms INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS admiral_principals (
+  id TEXT PRIMARY KEY, type TEXT NOT NULL, name TEXT NOT NULL, email TEXT NOT NULL DEFAULT '', user_id INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS admiral_group_members (group_id TEXT NOT NULL, member_id TEXT NOT NULL, PRIMARY KEY (group_id, member_id));
+CREATE TABLE IF NOT EXISTS admiral_cloud_admins (id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS admiral_roles (
+  link TEXT NOT NULL, list TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (link, list, id, type));
+CREATE TABLE IF NOT EXISTS access_log (
+  log_id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL, project_id INTEGER NOT NULL, repo_name TEXT NOT NULL,
+  repo_tag TEXT NOT NULL, operation TEXT NOT NULL, op_time TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS user_group (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, group_name TEXT NOT NULL, group_type INTEGER NOT NULL, ldap_group_dn TEXT NOT NULL UNIQUE);
