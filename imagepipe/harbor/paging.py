@@ -82,11 +82,12 @@ def rows(client: HarborClient, listing: Listing) -> Iterator[Json]:
 
 def _read(client: HarborClient, listing: Listing) -> _Pass | None:
     """Returns one reading, or None when part of it may have been answered to an anonymous caller."""
-    reading, promised, ordered, stuck = _Pass(), -1, True, 0
+    reading, promised, newest, ordered, stuck = _Pass(), -1, 0, True, 0
     for page in count(1):
         found, total = _page(client, listing, page)
         numbers = [int(row.get(listing.key) or 0) for row in found]
-        promised = total if page == 1 else promised
+        if page == 1:
+            promised, newest = total, max(numbers, default=0)
         ordered = ordered and all(high > low for high, low in pairwise(numbers))
         stuck = 0 if set(numbers) - reading.items.keys() else stuck + 1
         reading.items.update(zip(numbers, found, strict=True))
@@ -94,8 +95,9 @@ def _read(client: HarborClient, listing: Listing) -> _Pass | None:
         if listing.open_to_all and not client.still_known(after_s=0.0 if short else _PROOF_S):
             return None
         if short:
-            # One page is one answer: nothing can change within it.
-            reading.complete = page == 1 or (ordered and len(reading.items) == promised)
+            # One page is one answer: nothing can change within it. What came later was promised by nobody.
+            kept = sum(number <= newest for number in reading.items)
+            reading.complete = page == 1 or (ordered and kept == promised)
             return reading
         if stuck == _STUCK_PAGES:
             raise UnavailableError(
