@@ -31,7 +31,8 @@ def test_a_client_certificate_of_another_authority_is_refused_by_the_vch(box: Bo
 
 
 @pytest.mark.xfail(
-    reason="TLS 1.3 lets us send before the engine has judged our certificate; its alert is there and is not read"
+    reason="TLS 1.3 lets us send before the engine has judged our certificate; mostly its alert is there but not read",
+    strict=False,  # a race: about every fourth time the alert comes first
 )
 def test_a_client_certificate_of_another_authority_is_refused_by_an_engine(box: Box, cli: Cli, signed: str) -> None:
     config = box.config({"targets.engine-a.cert_path": str(box.world.foreign_client("engine-a"))})
