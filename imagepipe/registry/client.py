@@ -93,6 +93,8 @@ class RegistryClient:
             return
         try:
             self.put_manifest(repository, manifest.raw, manifest.media_type, tag)
+        except NotFoundError as error:
+            raise RefusedError(error.message, hint="push the image to this repository first") from error
         except RefusedError:
             if self._points_at(name) == manifest.digest:
                 return
@@ -142,6 +144,7 @@ class RegistryClient:
         """Stores a manifest at a tag or digest and returns the answer's headers.
 
         Raises:
+            NotFoundError: The repository lacks a blob that the manifest names, or does not show it yet.
             UnsupportedError: The registry takes no manifests of this type.
             DigestMismatchError: The registry stored something else.
         """
@@ -229,6 +232,9 @@ def _upload_url(started: httpx.Response, digest: Digest, what: str) -> str:
 
 def _put_refusal(answer: httpx.Response, what: str, media_type: str) -> ImagepipeError:
     error = refusal(answer, what)
+    if any(complaint.code == "MANIFEST_BLOB_UNKNOWN" for complaint in complaints(answer)):
+        # Rivals that send the same blob at the same time: one of them is told that it is there before it is.
+        return NotFoundError(error.message, hint=error.hint)
     oci = media_type in (media.OCI_MANIFEST, media.OCI_INDEX)
     if oci and any(complaint.code == "MANIFEST_INVALID" for complaint in complaints(answer)):
         # Source: distribution v2.6.2, the registry of VIC's Harbor 1.7.8, knows Docker's manifests only

@@ -12,13 +12,19 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
 
-from imagepipe.errors import DigestMismatchError, NotFoundError, RefusedError, UnavailableError
+from imagepipe.errors import (
+    DigestMismatchError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from imagepipe.http.failure import asking
 from imagepipe.http.retry import settle
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact
-from imagepipe.model.manifest import Descriptor, Index, Manifest
+from imagepipe.model.manifest import Descriptor, Index, Manifest, Platform
 from imagepipe.model.reference import Pinned
 from imagepipe.registry.client import RegistryClient, foreign
 from imagepipe.registry.connection import Ask
@@ -26,6 +32,9 @@ from imagepipe.registry.connection import Ask
 __all__ = ["RegistryReferrers", "fallback_tag"]
 
 _EMPTY: Final = b"{}"
+# The only config type that a registry of Docker manifests knows. Source: distribution docs/spec/manifest-v2-2.md
+_DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+_NO_PLATFORM: Final = Platform("unknown", "unknown")
 _PAGES: Final = 50
 # What registries without the API answer. Source: go-containerregistry pkg/v1/remote/referrers.go
 _WITHOUT_API: Final = (400, 404, 405, 406)
@@ -79,26 +88,43 @@ class RegistryReferrers:
         """Attaches an artifact and returns its manifest's descriptor once it is found in the list.
 
         Raises:
-            UnsupportedError: The registry takes no OCI manifests.
+            UnsupportedError: The registry takes neither OCI nor Docker manifests.
             UnavailableError: The registry does not list it, or others overwrite the list again and again.
         """
         what = f"attach {artifact.artifact_type} to {image}"
         if subject.digest != image.digest:
             raise DigestMismatchError(f"{what}: the subject's descriptor is of {subject.digest}")
         with asking(what):
-            config = self._client.put_blob(image.repository, _EMPTY, media.OCI_EMPTY)
-            layer = self._client.put_blob(image.repository, artifact.content, artifact.layer_media_type)
-            raw = _manifest(subject, artifact, config, layer)
-            made = Descriptor(
-                media.OCI_MANIFEST,
-                Digest.of(raw),
-                len(raw),
-                artifact_type=artifact.artifact_type,
-                annotations=artifact.annotations,
-            )
-            self._client.put_manifest(image.repository, raw, media.OCI_MANIFEST, str(made.digest))
+            made = settle(lambda: self._stored(image, subject, artifact), "store it", sleep=self._sleep)
             with self._one_at_a_time(image):
                 settle(lambda: self._listed(image, made), "list it among the referrers", sleep=self._sleep)
+        return made
+
+    def _stored(self, image: Pinned, subject: Descriptor, artifact: Artifact) -> Descriptor | None:
+        """Returns the stored manifest's descriptor, or None where the registry does not show its blobs yet."""
+        try:
+            return self._store(image, subject, artifact, media.OCI_MANIFEST)
+        except UnsupportedError:
+            # VIC's registry 2.6 takes Docker manifests only, and keeps every byte of one.
+            return self._store(image, subject, artifact, media.DOCKER_MANIFEST)
+        except NotFoundError:
+            return None
+
+    def _store(self, image: Pinned, subject: Descriptor, artifact: Artifact, media_type: str) -> Descriptor:
+        """Stores the manifest that attaches the artifact, in OCI's or in Docker's shape, and returns its descriptor."""
+        layer = self._client.put_blob(image.repository, artifact.content, artifact.layer_media_type)
+        docker = media_type == media.DOCKER_MANIFEST
+        config = self._client.put_blob(image.repository, _EMPTY, _DOCKER_CONFIG if docker else media.OCI_EMPTY)
+        raw = _manifest(subject, artifact, config, layer, media_type)
+        made = Descriptor(
+            media_type,
+            Digest.of(raw),
+            len(raw),
+            platform=_NO_PLATFORM if docker else None,
+            artifact_type=artifact.artifact_type,
+            annotations=artifact.annotations,
+        )
+        self._client.put_manifest(image.repository, raw, media_type, str(made.digest))
         return made
 
     def _listed(self, image: Pinned, made: Descriptor) -> bool | None:
@@ -145,10 +171,14 @@ class RegistryReferrers:
         return _index(index.raw, what)
 
     def _append(self, image: Pinned, index: Mapping[str, Any], made: Descriptor) -> None:
-        """Puts the index with one more entry; the other entries stay as they were written."""
+        """Puts the index with one more entry; the other entries stay as they were written.
+
+        Beside Docker manifests it is a Docker manifest list, at the same tag.
+        """
+        kind = media.DOCKER_LIST if made.media_type == media.DOCKER_MANIFEST else media.OCI_INDEX
         entries = sorted([*(index.get("manifests") or ()), made.to_json()], key=lambda entry: str(entry.get("digest")))
-        raw = _json({**index, "mediaType": media.OCI_INDEX, "manifests": entries})
-        self._client.put_manifest(image.repository, raw, media.OCI_INDEX, fallback_tag(image.digest))
+        raw = _json({**index, "mediaType": kind, "manifests": entries})
+        self._client.put_manifest(image.repository, raw, kind, fallback_tag(image.digest))
 
     @contextmanager
     def _one_at_a_time(self, image: Pinned) -> Iterator[None]:
@@ -158,7 +188,7 @@ class RegistryReferrers:
             yield
 
 
-def _manifest(subject: Descriptor, artifact: Artifact, config: Descriptor, layer: Descriptor) -> bytes:
+def _manifest(subject: Descriptor, artifact: Artifact, config: Descriptor, layer: Descriptor, media_type: str) -> bytes:
     """Returns the manifest that attaches the artifact, laid out as cosign does.
 
     Source: cosign v3.1.2 pkg/oci/remote/write.go; OCI image-spec v1.1 "Guidelines for Artifact Usage"
@@ -166,7 +196,7 @@ def _manifest(subject: Descriptor, artifact: Artifact, config: Descriptor, layer
     return _json(
         {
             "schemaVersion": 2,
-            "mediaType": media.OCI_MANIFEST,
+            "mediaType": media_type,
             "config": config.to_json(),
             "layers": [layer.to_json()],
             "annotations": dict(artifact.annotations),

@@ -1,0 +1,64 @@
+"""Tries a credential at a registry: a real token, a real pull, a real push, and nothing left behind.
+
+>>> RegistryProof.__name__
+'RegistryProof'
+"""
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from typing import Final
+
+import httpx
+
+from imagepipe.errors import ImagepipeError
+from imagepipe.model.access import Right
+from imagepipe.model.reference import Repository
+from imagepipe.model.result import Credential
+from imagepipe.registry.connection import Ask, Connections
+
+__all__ = ["RegistryProof"]
+
+# Nothing is ever stored under this name.
+_NAME: Final = "imagepipe-proof"
+_PULL: Final = Right("repository", "pull")
+_PUSH: Final = Right("repository", "push")
+
+
+class RegistryProof:
+    """Keeps the port `ProveCredential`.
+
+    Args:
+        registry: Where to try.
+        connect: Opens connections as somebody.
+    """
+
+    def __init__(self, registry: str, connect: Callable[[Credential], Connections]) -> None:
+        self._registry = registry
+        self._connect = connect
+
+    def prove(self, credential: Credential, project: str, rights: AbstractSet[Right]) -> None:
+        """Returns when the credential may do in the project what `rights` say, as far as a registry can tell."""
+        repository = Repository(self._registry, f"{project}/{_NAME}")
+        connections = self._connect(credential)
+        try:
+            if _PULL in rights:
+                what = f"pull from {project} as {credential.username}"
+                # Whoever may not pull is told so before anybody looks whether there is something.
+                connections.ask(Ask("GET", repository, "tags/list", accept=(200, 404)), what)
+            if _PUSH in rights:
+                _push(repository, connections, f"push to {project} as {credential.username}")
+        finally:
+            connections.close()
+
+
+def _push(repository: Repository, connections: Connections, what: str) -> None:
+    """Starts an upload and takes it back; a registry that does not let us clears it away by itself in time.
+
+    Source: OCI distribution-spec v1.1 "POST then PUT"; distribution v2.8.2 registry/storage/purgeuploads.go
+    """
+    started = connections.ask(Ask("POST", repository, "blobs/uploads/", accept=(202,)), what)
+    with suppress(ImagepipeError, httpx.InvalidURL):
+        url = started.request.url.join(started.headers.get("location", ""))
+        if url.netloc == started.request.url.netloc:
+            connections.ask(Ask("DELETE", repository, str(url), accept=(202, 204, 404)), what)

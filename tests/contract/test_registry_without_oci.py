@@ -1,0 +1,75 @@
+"""Evidence in a registry that takes Docker manifests only, as the one that VIC bundles.
+
+Source: distribution v2.6.2 registry/handlers/manifests.go: an unknown type is read as schema 1, and refused.
+"""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from imagepipe.model import media
+from imagepipe.model.evidence import Artifact
+from imagepipe.registry.connection import Connections
+from imagepipe.registry.referrers import fallback_tag
+from tests.contract.registry_worlds import ServerWorld, docker_registry
+
+REFUSED = {"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid", "detail": {}}]}
+
+
+class OldRegistry(httpx.BaseTransport):
+    """A real registry that has forgotten OCI's types and the referrers API."""
+
+    def __init__(self) -> None:
+        self._inner = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT" and "vnd.oci" in request.headers.get("content-type", ""):
+            return httpx.Response(400, json=REFUSED)
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerWorld]:
+    with docker_registry(tmp_path_factory.mktemp("old-registry")) as server:
+        connections = Connections(plain_http=[server.host], transport_for=lambda _: OldRegistry())
+        yield ServerWorld(server.host, server.storage, connections)
+        connections.close()
+
+
+def bundle(text: str) -> Artifact:
+    return Artifact(media.SIGSTORE_BUNDLE, media.SIGSTORE_BUNDLE, text.encode(), {"made.by": "a test"})
+
+
+def test_evidence_travels_in_docker_manifests_and_comes_back_as_it_was(world: ServerWorld) -> None:
+    made = world.add_image("1.4", media.DOCKER_MANIFEST)
+    image = world.repository.pin(made.digest)
+    first = world.referrers.attach(image, made.descriptor, bundle("one"))
+    second = world.referrers.attach(image, made.descriptor, bundle("two"))
+    assert {one.digest for one in world.referrers.list(image)} == {first.digest, second.digest}
+    assert world.referrers.fetch(image, first) == bundle("one")
+    assert world.referrers.fetch(image, second) == bundle("two")
+
+
+def test_the_list_is_a_docker_manifest_list_at_the_tag_made_from_the_digest(world: ServerWorld) -> None:
+    made = world.add_image("1.5", media.DOCKER_MANIFEST)
+    image = world.repository.pin(made.digest)
+    attached = world.referrers.attach(image, made.descriptor, bundle("listed"))
+    listed = world.source.resolve(world.repository.tagged(fallback_tag(made.digest)))
+    assert listed.media_type == media.DOCKER_LIST
+    (entry,) = json.loads(world.source.manifest(world.repository.pin(listed.digest)).raw)["manifests"]
+    assert entry["digest"] == str(attached.digest)
+    assert entry["mediaType"] == media.DOCKER_MANIFEST
+
+
+def test_attaching_the_same_again_changes_nothing(world: ServerWorld) -> None:
+    made = world.add_image("1.6", media.DOCKER_MANIFEST)
+    image = world.repository.pin(made.digest)
+    assert world.referrers.attach(image, made.descriptor, bundle("x")) == world.referrers.attach(
+        image, made.descriptor, bundle("x")
+    )
+    assert len(world.referrers.list(image)) == 1
