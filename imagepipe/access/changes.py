@@ -6,7 +6,7 @@
 
 from collections.abc import Callable
 
-from imagepipe.access.names import families, family_of, identity_of, robot_name
+from imagepipe.access.names import families, family_of, matching, robot_name
 from imagepipe.access.read import find_project
 from imagepipe.access.state import Action, Change
 from imagepipe.errors import ImagepipeError, RefusedError, UnavailableError
@@ -109,7 +109,7 @@ def create_robot(
     if request.name in {robot.name for robot in robots.list(project)}:
         raise RefusedError(
             f"create robot {request.name}: {where} has one already",
-            hint=f"use `imagepipe robot rotate {request.project or '--system'} {request.name}` for a new secret",
+            hint=f"use `imagepipe robot rotate {request.project} {request.name}` for a new secret",
         )
     try:
         made = robots.create(request, project)
@@ -143,10 +143,10 @@ def _discard(request: RobotRequest, project: Project | None, robots: Robots, err
 
 
 def find_member(members: list[Member] | tuple[Member, ...], who: Principal) -> Member | None:
-    """Returns the member that the name means: spelled exactly so, or else another spelling of the same."""
-    exact = (member for member in members if member.principal == who)
-    alike = (member for member in members if identity_of(member.principal) == identity_of(who))
-    return next(exact, None) or next(alike, None)
+    """Returns the member that is meant, however it is spelled."""
+    by_name = {member.principal: member for member in members}
+    meant = matching(who, by_name)
+    return by_name[meant] if meant else None
 
 
 def check_not_last_admin(project: str, members: list[Member] | tuple[Member, ...], member: Member) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from imagepipe.access.names import family_of, identity_of, is_name
+from imagepipe.access.names import family_of, identity_of, is_name, named_rights
 from imagepipe.access.state import DesiredProject, ProjectState, RobotState, Setting, Unmanaged
 from imagepipe.documents import read_document, write_document
 from imagepipe.errors import InputError
@@ -199,7 +199,7 @@ def _written(state: ProjectState, roles: tuple[Role, ...]) -> dict[str, Any]:
         for role in roles
         if role in state.members.values()
     }
-    robots = {name: {"can": _named(robot.rights)} for name, robot in sorted(state.robots.items()) if robot.rights}
+    robots = {name: {"can": named_rights(robot.rights)} for name, robot in sorted(state.robots.items()) if robot.rights}
     settings = {key: state.settings[key] for key in PROJECT_SETTINGS if _writable(key, state.settings.get(key))}
     written: dict[str, Any] = {"settings": settings, "members": members, "robots": robots}
     return {key: value for key, value in written.items() if value} | {"unmanaged": Unmanaged.REPORT.value}
@@ -208,11 +208,3 @@ def _written(state: ProjectState, roles: tuple[Role, ...]) -> dict[str, Any]:
 def _writable(key: str, value: Setting | None) -> bool:
     """Tells whether the file may hold the value: a setting of an odd value is left as it is."""
     return value is not None and (key != "max_severity" or value in _SEVERITIES)
-
-
-def _named(rights: frozenset[Right]) -> list[str]:
-    """Returns a permission set's name where the rights are exactly that set, else every right."""
-    for name, members in PERMISSION_SETS.items():
-        if members == rights:
-            return [name]
-    return sorted(map(str, rights))

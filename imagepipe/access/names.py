@@ -1,4 +1,4 @@
-"""How projects and robots may be called, and which robots are generations of one another.
+"""How projects, robots and sets of rights are called, and which robots are generations of one another.
 
 A robot's login cannot be given a new secret by a robot, so a new secret means a new robot: `ci`, then `ci.g2`, `ci.g3`.
 In access files and plans the whole family is `ci`. Source: Harbor v2.15.2 src/common/rbac/const.go grants no robot
@@ -9,14 +9,24 @@ In access files and plans the whole family is `ci`. Source: Harbor v2.15.2 src/c
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from imagepipe.errors import InputError, NotFoundError
-from imagepipe.model.access import Principal, PrincipalKind, Robot
+from imagepipe.model.access import PERMISSION_SETS, Principal, PrincipalKind, Right, Robot
 from imagepipe.problems import did_you_mean
 
-__all__ = ["check_name", "families", "family_of", "identity_of", "is_name", "need_family", "robot_name"]
+__all__ = [
+    "check_name",
+    "families",
+    "family_of",
+    "identity_of",
+    "is_name",
+    "matching",
+    "named_rights",
+    "need_family",
+    "robot_name",
+]
 
 # Projects and robots alike. Source: Harbor v2.15.2 src/server/v2.0/handler/{project,robot}.go; 255 characters.
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -62,6 +72,14 @@ def families(robots: Iterable[Robot]) -> dict[str, tuple[Robot, ...]]:
     return {family: tuple(members) for family, members in found.items()}
 
 
+def named_rights(rights: frozenset[Right]) -> list[str]:
+    """Returns a permission set's name where the rights are exactly that set, else every right."""
+    for name, members in PERMISSION_SETS.items():
+        if members == rights:
+            return [name]
+    return sorted(map(str, rights))
+
+
 def need_family(robots: Iterable[Robot], name: str, where: str) -> tuple[Robot, ...]:
     """Returns all generations of the robot, oldest first; `name` may be any of them.
 
@@ -89,3 +107,28 @@ def identity_of(principal: Principal) -> tuple[str, str]:
         parts = re.split(r"(?<!\\),", principal.name)
         return principal.kind.value, ",".join("=".join(x.strip() for x in part.split("=", 1)) for part in parts).lower()
     return principal.kind.value, principal.name
+
+
+def matching(who: Principal, held: Collection[Principal]) -> Principal | None:
+    """Returns which of these principals is meant: spelled so, spelled alike, or the group that a DN names.
+
+    Harbor lists a group that was added by its DN under its common name.
+    Source: Harbor v2.15.2 src/pkg/ldap/ldap.go (SearchGroupByDN)
+
+    >>> str(matching(Principal.parse("group:cn=devs,dc=example"), [Principal.parse("group:Devs")]))
+    'group:Devs'
+    """
+    if who in held:
+        return who
+    identity, name = identity_of(who), _common_name(who)
+    alike = (one for one in held if identity_of(one) == identity)
+    named = (one for one in held if one.kind is who.kind and name and name == one.name.casefold())
+    return next(alike, None) or next(named, None)
+
+
+def _common_name(principal: Principal) -> str:
+    """Returns the value of the first part of a group's DN, in lower case; nothing for other principals."""
+    if principal.kind is not PrincipalKind.GROUP:
+        return ""
+    first = re.split(r"(?<!\\),", principal.name)[0].partition("=")[2]
+    return first.replace("\\", "").strip().casefold()

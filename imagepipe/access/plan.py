@@ -10,7 +10,7 @@ right to go on is the very last to be taken.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from imagepipe.access.names import identity_of
+from imagepipe.access.names import matching
 from imagepipe.access.state import (
     AccessPlan,
     Action,
@@ -104,9 +104,9 @@ def _setting_changes(wanted: ProjectState, state: ProjectState | None) -> Iterat
 
 
 def _member_changes(project: DesiredProject, state: ProjectState) -> Iterator[Change]:
-    name, held = project.state.name, {identity_of(who): who for who in state.members}
+    name = project.state.name
     for who, role in project.state.members.items():
-        there = who if who in state.members else held.get(identity_of(who))
+        there = matching(who, state.members)
         if there is None:
             yield Change(name, Action.ADD_MEMBER, str(who), None, role.value)
         elif state.members[there] is not role:
@@ -134,8 +134,8 @@ def _told(robot: RobotState) -> dict[str, object]:
 
 
 def _unmanaged_members(wanted: ProjectState, state: ProjectState) -> list[Principal]:
-    named = {identity_of(who) for who in wanted.members}
-    return sorted(who for who in state.members if identity_of(who) not in named)
+    named = {matching(who, state.members) for who in wanted.members}
+    return sorted(set(state.members) - named)
 
 
 def _unmanaged_robots(wanted: ProjectState, state: ProjectState) -> list[str]:

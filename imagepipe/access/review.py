@@ -1,0 +1,183 @@
+"""Who has access to what, since when nobody used it, and what ends soon: rows for people who sign such lists off.
+
+>>> Row("p", "user", "=x", "guest", None, None, ()).cells()[2]
+"'=x"
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from imagepipe import fanout
+from imagepipe.access.names import named_rights
+from imagepipe.errors import ImagepipeError
+from imagepipe.events import EventSink, Warned, silent
+from imagepipe.model.access import AuditEntry, Member, PrincipalKind, Project, Right, Robot
+from imagepipe.ports.administration import Administration
+
+__all__ = ["HEADINGS", "ReviewOptions", "Row", "review", "to_csv", "to_markdown"]
+
+HEADINGS: Final = ("project", "kind", "name", "access", "last activity", "expires", "findings")
+# Harbor serves a handful of calls at once without queueing. Source: goharbor/harbor#18440, #23789.
+_READS_AT_ONCE: Final = 4
+# What a spreadsheet takes for a formula. Source: OWASP "CSV Injection".
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_PULLS: Final = ("pull",)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewOptions:
+    """What counts.
+
+    Attributes:
+        now: The time.
+        soon: What expires within this is told.
+        idle: Who was not seen for this long is told.
+    """
+
+    now: datetime
+    soon: timedelta
+    idle: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One member, group or robot of one project.
+
+    Attributes:
+        project: The project.
+        kind: user, group or robot.
+        name: Its name; a robot's login.
+        access: Its role, or its rights.
+        last_activity: When the audit log saw it last; None: not within the time looked at, or it cannot be known.
+        expires: When it ends; None: never.
+        findings: What somebody should look at.
+    """
+
+    project: str
+    kind: str
+    name: str
+    access: str
+    last_activity: datetime | None
+    expires: datetime | None
+    findings: tuple[str, ...]
+
+    def cells(self) -> tuple[str, ...]:
+        """Returns the row as text, in the order of `HEADINGS`, with nothing that a spreadsheet would calculate."""
+        times = (f"{when:%Y-%m-%d}" if when else "" for when in (self.last_activity, self.expires))
+        cells = (self.project, self.kind, self.name, self.access, *times, "; ".join(self.findings))
+        return tuple(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the row as a JSON object."""
+        return {
+            "project": self.project,
+            "kind": self.kind,
+            "name": self.name,
+            "access": self.access,
+            "last_activity": self.last_activity.isoformat() if self.last_activity else None,
+            "expires": self.expires.isoformat() if self.expires else None,
+            "findings": list(self.findings),
+        }
+
+
+def review(
+    projects: Sequence[Project], admin: Administration, options: ReviewOptions, *, sink: EventSink = silent
+) -> tuple[Row, ...]:
+    """Returns a row for everybody in these projects.
+
+    Args:
+        projects: Which.
+        admin: The Harbor.
+        options: What counts.
+        sink: Hears where the audit log cannot be read: last activity is unknown there, and nobody is called idle.
+
+    Raises:
+        ImagepipeError: Members or robots of a project cannot be read.
+    """
+    outcomes = fanout.each(projects, lambda project: _rows(project, admin, options, sink), jobs=_READS_AT_ONCE)
+    return tuple(row for outcome in outcomes for row in outcome.unwrap())
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """Returns the rows as CSV with headings (RFC 4180, lines end in LF)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADINGS)
+    writer.writerows(row.cells() for row in rows)
+    return text.getvalue()
+
+
+def to_markdown(rows: Iterable[Row]) -> str:
+    """Returns the rows as a Markdown table."""
+    lines = [HEADINGS, ("---",) * len(HEADINGS), *(tuple(map(_escaped, row.cells())) for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _rows(project: Project, admin: Administration, options: ReviewOptions, sink: EventSink) -> tuple[Row, ...]:
+    members = admin.membership.list(project)
+    robots = admin.robots.list(project) if admin.robots is not None else ()
+    seen = _activity(project, admin, options, sink)
+    people = [_member_row(project.name, member, seen, options) for member in members]
+    return (*people, *(_robot_row(project.name, robot, seen, options) for robot in robots))
+
+
+def _activity(
+    project: Project, admin: Administration, options: ReviewOptions, sink: EventSink
+) -> Mapping[str, list[AuditEntry]] | None:
+    """Returns what everybody did, newest first; None where that is not told."""
+    seen: dict[str, list[AuditEntry]] = {}
+    try:
+        for entry in admin.require_audit().entries(project, since=options.now - options.idle):
+            seen.setdefault(entry.user, []).append(entry)
+    except ImagepipeError as error:
+        sink(Warned(project.name, f"last activity is unknown: {error.message}"))
+        return None
+    return seen
+
+
+def _member_row(
+    project: str, member: Member, seen: Mapping[str, list[AuditEntry]] | None, options: ReviewOptions
+) -> Row:
+    kind, name = member.principal.kind, member.principal.name
+    entries = (seen or {}).get(name, []) if kind is PrincipalKind.USER else []
+    # The log names people, not the groups through which they came.
+    findings = (_idle(options),) if kind is PrincipalKind.USER and seen is not None and not entries else ()
+    return Row(project, kind.value, name, member.role.value, _last(entries), None, findings)
+
+
+def _robot_row(project: str, robot: Robot, seen: Mapping[str, list[AuditEntry]] | None, options: ReviewOptions) -> Row:
+    entries = (seen or {}).get(robot.login, [])
+    findings = [*_endings(robot, options)]
+    if seen is not None and not entries:
+        findings.append(_idle(options))
+    elif entries and Right("repository", "push") in robot.rights and all(one.operation in _PULLS for one in entries):
+        findings.append(f"may push, and only pulled in {options.idle.days} days")
+    access = ", ".join(named_rights(robot.rights))
+    return Row(project, "robot", robot.login, access, _last(entries), robot.expires_at, tuple(findings))
+
+
+def _endings(robot: Robot, options: ReviewOptions) -> Iterator[str]:
+    if robot.disabled:
+        yield "switched off"
+    if robot.expires_at is None:
+        yield "never expires"
+    elif robot.expired(options.now):
+        yield f"expired {(options.now - robot.expires_at).days} days ago"
+    elif robot.expires_at - options.now <= options.soon:
+        yield f"expires in {(robot.expires_at - options.now).days} days"
+
+
+def _idle(options: ReviewOptions) -> str:
+    return f"not seen in {options.idle.days} days"
+
+
+def _last(entries: Sequence[AuditEntry]) -> datetime | None:
+    return max((entry.at for entry in entries), default=None)

@@ -1,0 +1,187 @@
+"""Gives a robot a new secret while the old one goes on working, and can be run again after every step.
+
+Only Harbor's own users may give a robot another secret; a robot may not. So the new secret is a new robot of the same
+family: it is made, tried for real, delivered, and only then is the old one switched off, and deleted after a grace.
+What the secret file holds tells how far a rotation went; nothing else is remembered but a date in the description.
+
+>>> since_of("pushes (in place since 2026-03-01T12:00:00+00:00)")
+datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.timezone.utc)
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from imagepipe.access.changes import create_robot
+from imagepipe.access.names import family_of, need_family, robot_name
+from imagepipe.access.ports import ProveCredential
+from imagepipe.access.secrets import SecretFile
+from imagepipe.errors import AccessError, PermissionRefusedError, RefusedError, UnsupportedError
+from imagepipe.events import EventSink, Warned, silent, step
+from imagepipe.model.access import Project, Robot, RobotRequest, RobotSecret
+from imagepipe.model.result import Credential
+from imagepipe.ports import Clock
+from imagepipe.ports.administration import Robots
+
+__all__ = ["Rotation", "RotationOptions", "RotationWorld", "rotate", "since_of"]
+
+_DEFAULT_DAYS: Final = 90
+_SINCE: Final = re.compile(r" ?\(in place since (\S+)\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationWorld:
+    """What a rotation talks to.
+
+    Attributes:
+        robots: Harbor's robots.
+        file: Where the secret goes; also what tells whether the newest one arrived.
+        proof: Tries a credential for real.
+        clock: The time.
+        sink: Hears about each step.
+    """
+
+    robots: Robots
+    file: SecretFile
+    proof: ProveCredential
+    clock: Clock
+    sink: EventSink = silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationOptions:
+    """How to rotate.
+
+    Attributes:
+        grace: How long the old robot is kept after its successor is in place.
+        days: How long the successor lives; None: for ever if the old one does, else 90 days.
+        keep_enabled: Leave the old robot switched on until the grace is over.
+        finish: Only end a rotation that was begun; never begin one.
+    """
+
+    grace: timedelta
+    days: int | None = None
+    keep_enabled: bool = False
+    finish: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What became of it.
+
+    Attributes:
+        current: The robot whose secret is in the file.
+        created: Whether this run made it.
+        waiting: Older generations that are still there.
+        deleted: Logins of those that are gone now.
+        until: When those that wait can go; None: nobody waits, or nobody knows since when.
+    """
+
+    current: Robot
+    created: bool
+    waiting: tuple[Robot, ...]
+    deleted: tuple[str, ...]
+    until: datetime | None
+
+
+def rotate(project: Project, name: str, world: RotationWorld, options: RotationOptions) -> Rotation:
+    """Rotates a robot, or takes up a rotation where it stands.
+
+    A rotation whose successor is in place is ended, not begun again, as long as its grace lasts.
+
+    Raises:
+        NotFoundError: There is no such robot.
+        AccessError: The successor does not work; it is deleted again, and nothing else has changed.
+        RefusedError: With `finish`, and the file does not prove that the newest robot is in use.
+    """
+    family = need_family(world.robots.list(project), name, project.name)
+    deleted: tuple[str, ...] = ()
+    in_place = _in_place(family[-1], project, world)
+    if len(family) > 1 and in_place:
+        ended = _retire(family, world, options)
+        if ended.waiting or options.finish:
+            return ended
+        family, deleted = family[-1:], ended.deleted
+    elif options.finish and len(family) > 1:
+        raise RefusedError(
+            f"{world.file.path} does not prove that {family[-1].login} is in use, so nothing older is taken away",
+            hint="run the same command without --finish",
+        )
+    if options.finish:
+        return Rotation(family[-1], created=False, waiting=(), deleted=(), until=None)
+    world.file.check()
+    made = _successor(family[-1], project, world, options)
+    ended = _retire((*family, made.robot), world, options)
+    return Rotation(made.robot, created=True, waiting=ended.waiting, deleted=deleted + ended.deleted, until=ended.until)
+
+
+def since_of(description: str) -> datetime | None:
+    """Returns since when a robot is in place, as its description tells."""
+    found = _SINCE.search(description)
+    try:
+        return datetime.fromisoformat(found[1]).astimezone(UTC) if found else None
+    except ValueError:
+        return None
+
+
+def _in_place(robot: Robot, project: Project, world: RotationWorld) -> bool:
+    """Tells whether the file holds this robot's secret, and it works."""
+    held = world.file.held()
+    if held is None or held.username not in ("", robot.login) or robot.disabled:
+        return False
+    try:
+        _prove(robot, held.password, project, world)
+    except AccessError:
+        return False
+    return True
+
+
+def _prove(robot: Robot, secret: str, project: Project, world: RotationWorld) -> None:
+    with step(world.sink, "prove", robot.login):
+        world.proof.prove(Credential(robot.login, secret), project.name, robot.rights)
+
+
+def _successor(old: Robot, project: Project, world: RotationWorld, options: RotationOptions) -> RobotSecret:
+    """Makes the next generation, tries it, and delivers its secret; one that fails is deleted again."""
+    family, generation = family_of(old.name)
+    now = world.clock.now().replace(microsecond=0)
+    days = options.days or (None if old.expires_at is None else _DEFAULT_DAYS)
+    description = f"{_SINCE.sub('', old.description)} (in place since {now.isoformat()})".lstrip()
+    request = RobotRequest(robot_name(family, generation + 1), project.name, old.rights, days, description)
+
+    def deliver(made: RobotSecret) -> None:
+        # Tried before it is delivered: nobody is ever handed a secret that does not work.
+        _prove(made.robot, made.secret, project, world)
+        with step(world.sink, "deliver", f"{made.robot.login} to {world.file.path}"):
+            world.file.deliver(made)
+
+    with step(world.sink, "create robot", f"{project.name} {request.name}"):
+        return create_robot(world.robots, request, project, deliver)
+
+
+def _retire(family: tuple[Robot, ...], world: RotationWorld, options: RotationOptions) -> Rotation:
+    """Deletes what is older than the newest once the grace is over, and until then switches it off where we may."""
+    current, older = family[-1], family[:-1]
+    since = since_of(current.description)
+    until = since + options.grace if since else None
+    if not options.grace or (until is not None and until <= world.clock.now()):
+        for robot in older:
+            with step(world.sink, "delete robot", robot.login):
+                world.robots.delete(robot)
+        gone = tuple(robot.login for robot in older)
+        return Rotation(current, created=False, waiting=(), deleted=gone, until=None)
+    if not options.keep_enabled:
+        for robot in older:
+            _disable(robot, world)
+    return Rotation(current, created=False, waiting=older, deleted=(), until=until)
+
+
+def _disable(robot: Robot, world: RotationWorld) -> None:
+    if robot.disabled:
+        return
+    try:
+        with step(world.sink, "disable robot", robot.login):
+            world.robots.disable(robot)
+    except (PermissionRefusedError, UnsupportedError):
+        world.sink(Warned(robot.login, "stays switched on until it is deleted: we may not change it"))
