@@ -10,9 +10,11 @@ import pytest
 
 from imagepipe.errors import CredentialsError, InputError, NotFoundError, RefusedError, UnsupportedError
 from imagepipe.harbor.administration import open_administration
+from imagepipe.harbor.v2.rights import grants
 from imagepipe.model.access import PERMISSION_SETS, Member, Principal, Project, Right, RobotRequest, Role
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration, Robots
+from imagepipe.sandbox.harbor.rbac import ROBOT_PROJECT, ROBOT_SYSTEM
 from tests.contract.harbor_memory import MemoryHarbor
 from tests.contract.harbor_schema import CheckingTransport
 from tests.contract.harbor_world import PASSWORD, HarborClient, config_for, served
@@ -307,6 +309,13 @@ def test_a_robot_is_switched_off_and_deleted_as_often_as_one_likes(world: World)
     assert world.robots.list(project) == ()
     with pytest.raises(NotFoundError):
         world.robots.disable(robot)
+
+
+def test_every_right_is_granted_in_the_table_that_has_it() -> None:
+    for resource, action in ROBOT_PROJECT:
+        assert grants([Right(resource, action)], None)[0]["kind"] == "project"
+    for resource, action in set(ROBOT_SYSTEM) - set(ROBOT_PROJECT):
+        assert grants([Right(resource, action)], None)[0]["kind"] == "system"
 
 
 def test_a_request_that_names_no_dialect_there_is_is_refused() -> None:
