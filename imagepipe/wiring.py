@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from imagepipe.model.pipeline import Pipeline
     from imagepipe.model.result import RunResult
     from imagepipe.ports import Signer
+    from imagepipe.ports.administration import Administration
     from imagepipe.promote.ports import HostPorts, World
     from imagepipe.registry.client import RegistryClient
     from imagepipe.registry.credentials import RegistryCredentials
+    from imagepipe.registry.proof import RegistryProof
     from imagepipe.registry.referrers import RegistryReferrers
     from imagepipe.settings import Settings
     from imagepipe.signing.trust import SigstoreTrust
@@ -223,6 +225,30 @@ class Wiring:
             sink=self._events,
         )
         return RegistryClient(connections)
+
+    @cached_property
+    def administration(self) -> Administration:
+        """Projects, members and robots of the Harbor; that it knows us is proven.
+
+        Raises:
+            CredentialsError: It does not, or there are no credentials.
+        """
+        from imagepipe.harbor.administration import open_administration
+
+        registry = self._settings.registry
+        return open_administration(
+            url=self._settings.harbor_url,
+            credential=self._credentials.for_registry(registry) if registry else self._settings.harbor_credential(),
+            ca_file=self._settings.harbor.ca_file,
+            sink=self._events,
+        )
+
+    def credential_proof(self) -> RegistryProof:
+        """Returns what tries a new credential at the registry."""
+        from imagepipe.registry.proof import RegistryProof
+
+        registry = self._settings.require_registry()
+        return RegistryProof(registry, ca_file=self._settings.harbor.ca_file, sink=self._events)
 
     @cached_property
     def reader(self) -> EvidenceReader:

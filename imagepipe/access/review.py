@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from imagepipe import fanout
 from imagepipe.access.names import named_rights
-from imagepipe.errors import ImagepipeError
+from imagepipe.errors import ImagepipeError, PermissionRefusedError
 from imagepipe.events import EventSink, Warned, silent
 from imagepipe.model.access import AuditEntry, Member, PrincipalKind, Project, Right, Robot
 from imagepipe.ports.administration import Administration
@@ -85,12 +85,12 @@ class Row:
 
 
 def review(
-    projects: Sequence[Project], admin: Administration, options: ReviewOptions, *, sink: EventSink = silent
+    projects: Sequence[Project] | None, admin: Administration, options: ReviewOptions, *, sink: EventSink = silent
 ) -> tuple[Row, ...]:
     """Returns a row for everybody in these projects.
 
     Args:
-        projects: Which.
+        projects: Which; None: all whose members we may see, and the sink hears of the others.
         admin: The Harbor.
         options: What counts.
         sink: Hears where the audit log cannot be read: last activity is unknown there, and nobody is called idle.
@@ -98,8 +98,14 @@ def review(
     Raises:
         ImagepipeError: Members or robots of a project cannot be read.
     """
-    outcomes = fanout.each(projects, lambda project: _rows(project, admin, options, sink), jobs=_READS_AT_ONCE)
-    return tuple(row for outcome in outcomes for row in outcome.unwrap())
+    chosen = list(admin.projects.list()) if projects is None else projects
+    rows: list[Row] = []
+    for outcome in fanout.each(chosen, lambda project: _rows(project, admin, options, sink), jobs=_READS_AT_ONCE):
+        if projects is None and isinstance(outcome.error, PermissionRefusedError):
+            sink(Warned(outcome.item.name, "left out: its members are not shown to you"))
+            continue
+        rows.extend(outcome.unwrap())
+    return tuple(rows)
 
 
 def to_csv(rows: Iterable[Row]) -> str:

@@ -18,7 +18,7 @@ from imagepipe.errors import InputError
 from imagepipe.model.access import RobotSecret
 from imagepipe.model.result import Credential
 
-__all__ = ["SecretFile", "SecretFolder", "SecretForm"]
+__all__ = ["SecretFile", "SecretFolder", "SecretForm", "nowhere"]
 
 _NAME: Final = "HARBOR_USERNAME"
 _PASSWORD: Final = "HARBOR_PASSWORD"  # noqa: S105 - the name of a variable
@@ -149,6 +149,11 @@ class SecretFolder:
     def deliver(self, made: RobotSecret) -> None:
         """Writes a robot's login and secret into its file."""
         self.file(made.robot.project or "", made.robot.name).deliver(made)
+
+
+def nowhere(made: RobotSecret) -> None:
+    """Takes a secret to no file: there is none to take, or somebody wants to see it."""
+    del made
 
 
 def _from_json(text: str) -> Credential | None:

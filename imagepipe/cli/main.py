@@ -12,7 +12,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from imagepipe import __version__
-from imagepipe.cli import config, doctor, history, image, promotion, run_command, sandbox
+from imagepipe.cli import (
+    access,
+    config,
+    doctor,
+    history,
+    image,
+    member,
+    project,
+    promotion,
+    robot,
+    run_command,
+    sandbox,
+)
 from imagepipe.cli.command import Failure
 from imagepipe.cli.session import Session
 from imagepipe.errors import ImagepipeError, InterruptedByUserError, UsageError
@@ -46,7 +58,7 @@ def _root(
     del version  # answered before any command
 
 
-for _module in (run_command, promotion, history, image, doctor, config, sandbox):
+for _module in (run_command, promotion, history, image, project, member, robot, access, doctor, config, sandbox):
     _module.register(app)
 
 

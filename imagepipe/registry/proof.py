@@ -4,18 +4,20 @@
 'RegistryProof'
 """
 
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import httpx
 
 from imagepipe.errors import ImagepipeError
+from imagepipe.events import EventSink, silent
 from imagepipe.model.access import Right
 from imagepipe.model.reference import Repository
 from imagepipe.model.result import Credential
 from imagepipe.registry.connection import Ask, Connections
+from imagepipe.registry.credentials import RegistryCredentials
 
 __all__ = ["RegistryProof"]
 
@@ -30,12 +32,23 @@ class RegistryProof:
 
     Args:
         registry: Where to try.
-        connect: Opens connections as somebody.
+        ca_file: A PEM file with its CA; None: the system's.
+        sink: Hears about retries.
+        transport: What sends one request once; None: the network.
     """
 
-    def __init__(self, registry: str, connect: Callable[[Credential], Connections]) -> None:
+    def __init__(
+        self,
+        registry: str,
+        *,
+        ca_file: Path | None = None,
+        sink: EventSink = silent,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._registry = registry
-        self._connect = connect
+        self._ca_files = {registry: ca_file} if ca_file else {}
+        self._sink = sink
+        self._transport = transport
 
     def prove(self, credential: Credential, project: str, rights: AbstractSet[Right]) -> None:
         """Returns when the credential may do in the project what `rights` say, as far as a registry can tell."""
@@ -50,6 +63,15 @@ class RegistryProof:
                 _push(repository, connections, f"push to {project} as {credential.username}")
         finally:
             connections.close()
+
+    def _connect(self, credential: Credential) -> Connections:
+        transport = self._transport
+        return Connections(
+            credentials=RegistryCredentials({self._registry: credential}, environ={}),
+            ca_files=self._ca_files,
+            sink=self._sink,
+            transport_for=(lambda _: transport) if transport else None,
+        )
 
 
 def _push(repository: Repository, connections: Connections, what: str) -> None:

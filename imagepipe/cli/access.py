@@ -1,0 +1,232 @@
+"""`imagepipe access export|plan|apply|review`."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
+from imagepipe.cli.command import Failure, command
+from imagepipe.cli.session import Session, error_body
+from imagepipe.cli.tables import clean, table
+from imagepipe.errors import DriftError, ImagepipeError, InputError, NotFoundError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imagepipe.access.apply import Applied
+    from imagepipe.access.state import AccessPlan, DesiredProject
+    from imagepipe.model.access import RobotSecret
+    from imagepipe.ports.administration import Administration
+
+__all__ = ["register"]
+
+AccessFile = Annotated[Path, typer.Argument(metavar="FILE", help="The access file (YAML).", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Also take your own right to administer a project.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    access = typer.Typer(help="Access to projects as code, and who has it.", no_args_is_help=True)
+    command(access, "export")(export)
+    command(access, "plan")(plan)
+    command(access, "apply")(apply)
+    command(access, "review")(review)
+    app.add_typer(access, name="access")
+
+
+def export(session: Session, projects: ProjectNames = None) -> None:
+    """Print the access file that describes projects as they are."""
+    from imagepipe.access.document import dump_access
+    from imagepipe.access.read import read_access
+
+    admin = open_harbor(session)
+    for name in projects or ():
+        find(name, admin)
+    states = read_access(projects or None, admin, sink=session.sink)
+    if not states:
+        raise NotFoundError("there is no project whose members you may see", hint="check as whom you ask Harbor")
+    document = {
+        "schema": "imagepipe.access-export/v1",
+        "projects": [state.to_json() for _, state in sorted(states.items())],
+    }
+    session.answer(document, dump_access(states, roles=admin.roles))
+
+
+def plan(
+    session: Session,
+    file: AccessFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Save the plan to this file.", show_default=False)
+    ] = None,
+    detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 9 when there are changes.")] = False,
+    force: Force = False,
+) -> None:
+    """Show what `apply` would change, and change nothing."""
+    admin = open_harbor(session)
+    _, made = _plan(session, file, admin, force=force)
+    if output is not None:
+        _save(output, made)
+    session.answer(made.to_json(), describe(made))
+    session.say(summary(made))
+    if detailed and made.changes:
+        raise Failure(DriftError.exit_code)
+
+
+def apply(
+    session: Session,
+    file: AccessFile,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="Carry out exactly this saved plan.", show_default=False)
+    ] = None,
+    secrets: Annotated[
+        Path | None, typer.Option("--secrets", help="Folder for new robots' secrets.", show_default=False)
+    ] = None,
+    force: Force = False,
+    yes: Yes = False,
+) -> None:
+    """Bring Harbor to what the file says, and prove it by reading again."""
+    from imagepipe.access.apply import apply_plan
+    from imagepipe.access.state import AccessPlan
+
+    saved = None if plan_file is None else AccessPlan.from_json(_load(plan_file))
+    admin = open_harbor(session)
+    desired, made = _plan(session, file, admin, force=force or saved is not None)
+    made = saved or made
+    deliver = _delivery(made, secrets)
+    session.say("\n".join(filter(None, (describe(made), summary(made)))))
+    if made.changes:
+        session.confirm("Make these changes?", yes=yes)
+    applied = apply_plan(made, desired, admin, deliver=deliver, sink=session.sink)
+    error = outcome(applied)
+    session.answer(applied_document(applied, error), "\n".join(one.describe() for one in applied.done))
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def review(
+    session: Session,
+    projects: ProjectNames = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or markdown.")] = "table",
+    soon: Annotated[int, typer.Option("--soon", min=0, help="What ends within so many days is told.")] = 30,
+    idle: Annotated[int, typer.Option("--idle", min=1, help="Who was not seen for so many days is told.")] = 90,
+) -> None:
+    """List who has access to what, what ends soon, and what nobody uses."""
+    from imagepipe.access.review import HEADINGS, ReviewOptions, to_csv, to_markdown
+    from imagepipe.access.review import review as look
+    from imagepipe.wiring import SystemClock
+
+    if form not in ("table", "csv", "markdown"):
+        raise UsageError(f"--format {form[:40]!r} is not known", hint="use table, csv or markdown")
+    admin = open_harbor(session)
+    found = [find(name, admin) for name in dict.fromkeys(projects)] if projects else None
+    options = ReviewOptions(SystemClock().now(), timedelta(days=soon), timedelta(days=idle))
+    rows = look(found, admin, options, sink=session.sink)
+    document = {"schema": "imagepipe.access-review/v1", "rows": [row.to_json() for row in rows]}
+    writers = {"csv": to_csv, "markdown": to_markdown}
+    text = writers[form](rows) if form in writers else table(HEADINGS, [row.cells() for row in rows])
+    session.answer(document, text)
+
+
+def describe(plan: AccessPlan) -> str:
+    """Returns one line per change, then one per thing that differs and stays."""
+    lines = [change.describe() for change in plan.changes] + [f"! {line}" for line in plan.reports]
+    return "\n".join(map(clean, lines))
+
+
+def summary(plan: AccessPlan) -> str:
+    """Returns how many changes there are, in one line."""
+    count = {symbol: sum(one.action.symbol == symbol for one in plan.changes) for symbol in "+~-"}
+    if not plan.changes:
+        return "no changes: access is as the file says"
+    return f"{count['+']} to add, {count['~']} to change, {count['-']} to remove"
+
+
+def outcome(applied: Applied) -> ImagepipeError | None:
+    """Returns the error that an apply ends in, or None: partial, all failed, or written and not to be seen."""
+    if applied.failed:
+        lines = [
+            f"{clean(one.change.describe())}: {'not tried: ' if one.skipped else ''}{one.error.message}"
+            for one in applied.failed
+        ]
+        first = applied.failed[0].error
+        kind = PartialError if applied.done else type(first)
+        return kind("\n".join(lines), hint=first.hint or "repair the cause, then run the same command again")
+    if applied.remaining is None:
+        said = applied.unread.message if applied.unread else "reading failed"
+        return PartialError(
+            f"every change was made, but it could not be read again: {said}", hint="look with `imagepipe access plan`"
+        )
+    if applied.remaining.changes:
+        left = "; ".join(clean(one.describe()) for one in applied.remaining.changes)
+        return DriftError(f"every change was made, and yet Harbor differs: {left}", hint="look who else changes it")
+    return None
+
+
+def applied_document(applied: Applied, error: ImagepipeError | None) -> dict[str, Any]:
+    """Returns `imagepipe.access-apply/v1`; `error` is there when not everything is as the file says."""
+    document: dict[str, Any] = {
+        "schema": "imagepipe.access-apply/v1",
+        "done": [one.to_json() for one in applied.done],
+        "failed": [
+            {"change": one.change.to_json(), "error": error_body(one.error), "skipped": one.skipped}
+            for one in applied.failed
+        ],
+        "remaining": None if applied.remaining is None else applied.remaining.to_json(),
+    }
+    return document if error is None else document | {"error": error_body(error)}
+
+
+def _plan(
+    session: Session, file: Path, admin: Administration, *, force: bool
+) -> tuple[tuple[DesiredProject, ...], AccessPlan]:
+    from imagepipe.access.document import load_access
+    from imagepipe.access.plan import plan_access
+    from imagepipe.access.read import read_access
+    from imagepipe.access.support import require_supported
+
+    desired = load_access(file)
+    require_supported(desired, admin)
+    actual = read_access([one.state.name for one in desired], admin, sink=session.sink)
+    return desired, plan_access(desired, actual, caller=admin.callers.caller(), force=force)
+
+
+def _delivery(plan: AccessPlan, folder: Path | None) -> Callable[[RobotSecret], None]:
+    """Returns where secrets go, found writable before there is one.
+
+    Raises:
+        UsageError: The plan makes robots, and there is no folder for their secrets.
+    """
+    from imagepipe.access.apply import needs_secrets
+    from imagepipe.access.secrets import SecretFolder, nowhere
+
+    if not needs_secrets(plan):
+        return nowhere
+    if folder is None:
+        raise UsageError("this makes robots, and their secrets have to go somewhere", hint="add --secrets FOLDER")
+    target = SecretFolder(folder)
+    target.check()
+    return target.deliver
+
+
+def _save(path: Path, plan: AccessPlan) -> None:
+    try:
+        path.write_text(json.dumps(plan.to_json(), indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: the plan cannot be saved: {error.strerror}", hint="name another file") from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path}: no such file", hint="make one with `imagepipe access plan FILE -o`") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON", hint="make one with `imagepipe access plan FILE -o`") from error

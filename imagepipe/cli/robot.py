@@ -1,0 +1,266 @@
+"""`imagepipe robot list|create|rotate|delete`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagepipe.cli.administration import ProjectName, RobotName, Yes, complete_projects, find, open_harbor
+from imagepipe.cli.command import Failure, command
+from imagepipe.cli.project import robot_document
+from imagepipe.cli.session import Session
+from imagepipe.cli.tables import clean, day, table
+from imagepipe.errors import AccessError, DriftError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from imagepipe.access.rotate import Rotation
+    from imagepipe.access.secrets import SecretFile
+    from imagepipe.model.access import Right, Robot, RobotSecret
+    from imagepipe.ports.administration import Administration
+
+__all__ = ["register"]
+
+Days = Annotated[int | None, typer.Option("--days", min=1, help="How long it lives, in days.", show_default=False)]
+OutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Where the secret goes, mode 0600: NAME.env for a shell, NAME.json, else the secret alone.",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    robot = typer.Typer(help="Robot accounts and their secrets.", no_args_is_help=True)
+    command(robot, "list")(list_robots)
+    command(robot, "create")(create)
+    command(robot, "rotate")(rotate)
+    command(robot, "delete")(delete)
+    app.add_typer(robot, name="robot")
+
+
+def list_robots(
+    session: Session,
+    project: Annotated[
+        str | None,
+        typer.Argument(
+            help="A project; default: all, and those of the whole Harbor.",
+            show_default=False,
+            autocompletion=complete_projects,
+        ),
+    ] = None,
+    expiring: Annotated[
+        int | None,
+        typer.Option(
+            "--expiring",
+            min=0,
+            help="Only those that end within so many days; exit 9 if there are any.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List robots with their rights and expiry."""
+    from imagepipe.access.names import named_rights
+    from imagepipe.wiring import SystemClock
+
+    now = SystemClock().now()
+    found = list(_robots(project, open_harbor(session)))
+    if expiring is not None:
+        limit = now + timedelta(days=expiring)
+        found = sorted((one for one in found if one.expires_at and one.expires_at <= limit), key=_expiry)
+    error = (
+        DriftError(f"{len(found)} robots end soon", hint="use `imagepipe robot rotate`")
+        if expiring is not None and found
+        else None
+    )
+    document: dict[str, Any] = {"schema": "imagepipe.robot-list/v1", "robots": [robot_document(one) for one in found]}
+    rows = [
+        (one.login, ",".join(named_rights(one.rights)), day(one.expires_at), _state(one, now), one.description)
+        for one in found
+    ]
+    session.answer(document, table(("login", "can", "expires", "state", "description"), rows))
+    if error is not None:
+        session.say(error.message)
+        raise Failure(error.exit_code)
+
+
+def create(
+    session: Session,
+    project: ProjectName,
+    name: RobotName,
+    can: Annotated[
+        str, typer.Option("--can", help="push, pull, ci, read or resource:action, with commas.", show_default=False)
+    ],
+    days: Days = None,
+    forever: Annotated[bool, typer.Option("--forever", help="It never expires.")] = False,
+    out: OutFile = None,
+    description: Annotated[str, typer.Option("--description", help="For people.")] = "",
+    show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret on stdout.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Make a robot; its secret is told only once, and goes to a file."""
+    from imagepipe.access.changes import create_robot
+    from imagepipe.access.names import check_name
+    from imagepipe.access.secrets import nowhere
+    from imagepipe.model.access import RobotRequest
+
+    if (days is None) != forever:
+        raise UsageError("how long shall it live?", hint="give either --days N or --forever")
+    file = _destination(out, show_secret=show_secret)
+    request = RobotRequest(check_name("robot", name), project, _rights(can), days, description)
+    admin = open_harbor(session)
+    robots, found = admin.require_robots(), find(project, admin)
+    ends = f"for {days} days" if days else "for ever"
+    session.say(f"+ {project}: robot {name} may {can} {ends}")
+    session.confirm(f"Create robot {name} in {project}?", yes=yes)
+    made = create_robot(robots, request, found, nowhere if file is None else file.deliver)
+    _answer(session, "create", made, file, {"created": True})
+
+
+def rotate(
+    session: Session,
+    project: ProjectName,
+    name: RobotName,
+    out: OutFile = None,
+    days: Days = None,
+    grace: Annotated[float, typer.Option("--grace", min=0, help="How long the old robot is kept, in hours.")] = 24.0,
+    keep_enabled: Annotated[
+        bool, typer.Option("--keep-enabled", help="Leave the old robot switched on until then.")
+    ] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Only end a rotation that was begun.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Give a robot a new secret without a moment in which none works; run it again after the grace to end it."""
+    from imagepipe.access.rotate import RotationOptions, RotationWorld
+    from imagepipe.access.rotate import rotate as rotate_robot
+    from imagepipe.access.secrets import SecretFile
+    from imagepipe.wiring import SystemClock
+
+    if out is None:
+        raise UsageError("where does the secret go?", hint="add --out FILE, the same file at every rotation")
+    wiring = session.wiring(session.settings())
+    admin = wiring.administration
+    world = RotationWorld(
+        robots=admin.require_robots(),
+        file=SecretFile.at(out),
+        proof=wiring.credential_proof(),
+        clock=SystemClock(),
+        sink=session.sink,
+    )
+    found = find(project, admin)
+    session.confirm(f"Rotate robot {name} of {project}?", yes=yes)
+    options = RotationOptions(grace=timedelta(hours=grace), days=days, keep_enabled=keep_enabled, finish=finish)
+    rotation = rotate_robot(found, name, world, options)
+    for line in _told(rotation):
+        session.say(line)
+    document = {
+        "schema": "imagepipe.robot-rotate/v1",
+        "robot": robot_document(rotation.current),
+        "created": rotation.created,
+        "waiting": [one.login for one in rotation.waiting],
+        "deleted": list(rotation.deleted),
+        "until": rotation.until.isoformat() if rotation.until else None,
+        "out": str(out),
+    }
+    session.answer(document, rotation.current.login)
+
+
+def delete(session: Session, project: ProjectName, name: RobotName, yes: Yes = False) -> None:
+    """Delete a robot and all its generations, or the one generation that is named."""
+    from imagepipe.access.names import family_of, need_family
+
+    admin = open_harbor(session)
+    robots, found = admin.require_robots(), find(project, admin)
+    family = need_family(robots.list(found), name, project)
+    doomed = list(family) if family_of(name)[1] == 1 else [one for one in family if one.name == name]
+    if not doomed:
+        raise InputError(
+            f"robot {name} is not there; there is {', '.join(one.name for one in family)}", hint="name one of them"
+        )
+    for one in doomed:
+        session.say(f"- {project}: robot {clean(one.login)} would stop working")
+    session.confirm(f"Delete robot {name} of {project}?", yes=yes)
+    for one in doomed:
+        robots.delete(one)
+    session.answer({"schema": "imagepipe.robot-delete/v1", "deleted": [one.login for one in doomed]}, "")
+
+
+def _robots(project: str | None, admin: Administration) -> Iterator[Robot]:
+    """Yields the robots of a project, or all that we may see."""
+    robots = admin.require_robots()
+    if project is not None:
+        yield from robots.list(find(project, admin))
+        return
+    for one in (None, *admin.projects.list()):
+        try:
+            yield from robots.list(one)
+        except AccessError:
+            # Those of the whole Harbor are for system administrators, those of a project for its members.
+            continue
+
+
+def _rights(text: str) -> frozenset[Right]:
+    from imagepipe.model.access import PERMISSION_SETS, Right
+    from imagepipe.problems import did_you_mean
+
+    rights: set[Right] = set()
+    for word in filter(None, map(str.strip, text.split(","))):
+        if word not in PERMISSION_SETS and ":" not in word:
+            raise UsageError(
+                f"--can {word[:40]}: no such permission set{did_you_mean(word, PERMISSION_SETS)}",
+                hint=f"use {', '.join(PERMISSION_SETS)}, or resource:action",
+            )
+        rights |= PERMISSION_SETS.get(word) or {Right.parse(word)}
+    return frozenset(rights)
+
+
+def _destination(out: Path | None, *, show_secret: bool) -> SecretFile | None:
+    """Returns the file for a secret, found writable before there is a secret.
+
+    Raises:
+        UsageError: The secret would go nowhere.
+    """
+    from imagepipe.access.secrets import SecretFile
+
+    if out is None:
+        if not show_secret:
+            raise UsageError("where does the secret go?", hint="add --out FILE, or --show-secret")
+        return None
+    file = SecretFile.at(out)
+    file.check()
+    return file
+
+
+def _answer(session: Session, what: str, made: RobotSecret, file: SecretFile | None, more: dict[str, Any]) -> None:
+    document = {"schema": f"imagepipe.robot-{what}/v1", "robot": robot_document(made.robot), **more}
+    document |= {"secret": made.secret} if file is None else {"out": str(file.path)}
+    session.answer(document, f"{made.robot.login}\t{made.secret}" if file is None else made.robot.login)
+
+
+def _told(rotation: Rotation) -> Iterator[str]:
+    if rotation.created:
+        yield f"{rotation.current.login} is in place"
+    elif not rotation.waiting and not rotation.deleted:
+        yield "nothing to finish"
+    for login in rotation.deleted:
+        yield f"{login} is deleted"
+    for one in rotation.waiting:
+        until = f" until {rotation.until:%Y-%m-%d %H:%M} UTC; run the same command again then" if rotation.until else ""
+        yield f"{one.login} is kept{until}"
+
+
+def _state(robot: Robot, now: datetime) -> str:
+    return "disabled" if robot.disabled else "expired" if robot.expired(now) else "active"
+
+
+def _expiry(robot: Robot) -> datetime:
+    assert robot.expires_at is not None
+    return robot.expires_at
