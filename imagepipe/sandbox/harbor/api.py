@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imagepipe.sandbox.harbor import api_artifacts as artifact
+from imagepipe.sandbox.harbor import api_audit as audit
+from imagepipe.sandbox.harbor import api_groups as group
 from imagepipe.sandbox.harbor import api_members as member
 from imagepipe.sandbox.harbor import api_policies as policy
 from imagepipe.sandbox.harbor import api_projects as project
@@ -35,8 +37,13 @@ ENDPOINTS: dict[str, dict[str, Handler]] = {
     "/users/{user}": {"GET": user.get_user, "DELETE": user.delete_user},
     "/users/{user}/sysadmin": {"PUT": user.set_sysadmin},
     "/users/{user}/password": {"PUT": user.set_password},
-    "/usergroups": {"GET": user.list_groups},
-    "/usergroups/search": {"GET": user.search_groups},
+    "/users/{user}/cli_secret": {"PUT": user.set_cli_secret},
+    "/usergroups": {"GET": group.list_groups, "POST": group.create_group},
+    "/usergroups/search": {"GET": group.search_groups},
+    "/usergroups/{group}": {"GET": group.get_group, "PUT": group.rename_group, "DELETE": group.delete_group},
+    "/audit-logs": {"GET": audit.list_old_events},
+    "/auditlog-exts": {"GET": audit.list_events},
+    "/auditlog-exts/events": {"GET": audit.list_event_types},
     "/projects": {"GET": project.list_projects, "HEAD": project.head_project, "POST": project.create_project},
     "/projects/{project}": {
         "GET": project.get_project,
@@ -46,6 +53,8 @@ ENDPOINTS: dict[str, dict[str, Handler]] = {
     "/projects/{project}/_deletable": {"GET": project.deletable},
     "/projects/{project}/summary": {"GET": project.summary},
     "/projects/{project}/artifacts": {"GET": artifact.list_project_artifacts},
+    "/projects/{project}/logs": {"GET": audit.list_old_project_events},
+    "/projects/{project}/auditlog-exts": {"GET": audit.list_project_events},
     "/projects/{project}/members": {"GET": member.list_members, "POST": member.create_member},
     "/projects/{project}/members/{member}": {
         "GET": member.get_member,

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import artifacts, wire
+from imagepipe.sandbox.harbor import artifacts, audit, wire
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Robot
 from imagepipe.sandbox.harbor.paging import Listing, matcher
@@ -66,8 +66,9 @@ async def delete_repository(call: Call) -> Response:
             raise HarborError("PRECONDITION", f"the tag {tag['name']} configured as immutable, cannot be deleted")
     sql = "SELECT * FROM artifacts WHERE repository_id = ? AND id NOT IN (SELECT child_id FROM children) LIMIT 1"
     while artifact := store.one(sql, row["id"]):
-        artifacts.delete(store, artifact)
+        _delete(call, artifact)
     store.run("DELETE FROM repositories WHERE id = ?", row["id"])
+    call.record(audit.of("delete", "repository", name, row["project_id"]))
     return Response()
 
 
@@ -177,8 +178,13 @@ def _tag(call: Call, artifact: Row, tag: Row) -> dict[str, Any]:
 async def delete_artifact(call: Call) -> Response:
     """`DELETE …/artifacts/{ref}`."""
     _require(call, "artifact", "delete")
-    artifacts.delete(call.store, _artifact(call))
+    _delete(call, _artifact(call))
     return Response()
+
+
+def _delete(call: Call, artifact: Row) -> None:
+    for gone in artifacts.delete(call.store, artifact):
+        call.record(audit.of_artifact("delete", gone))
 
 
 async def list_tags(call: Call) -> Response:
@@ -202,6 +208,7 @@ async def create_tag(call: Call) -> Response:
     except sqlite3.IntegrityError as error:
         taken = f"tag {name} already exists under the repository {artifact['repository_id']}"
         raise HarborError("CONFLICT", taken) from error
+    call.record(_tag_event("create", artifact, name))
     return Response(status_code=201)
 
 
@@ -213,7 +220,12 @@ async def delete_tag(call: Call) -> Response:
     if row is None:
         raise not_found(f"tag {name} attached to artifact {artifact['id']} not found")
     artifacts.delete_tag(call.store, artifact, row)
+    call.record(_tag_event("delete", artifact, name))
     return Response()
+
+
+def _tag_event(operation: str, artifact: Row, name: str) -> audit.Event:
+    return audit.of(operation, "tag", f"{artifact['repository_name']}:{name}", artifact["project_id"])
 
 
 async def list_accessories(call: Call) -> Response:

@@ -16,10 +16,11 @@ from imagepipe.sandbox.harbor.problems import HarborError, bad_request, json_res
 from imagepipe.sandbox.harbor.rbac import ROLE_NAMES
 from imagepipe.sandbox.harbor.store import Row
 
-# A member whose user is deleted or whose role does not exist falls out of the join, as in Harbor.
-MEMBERS = """SELECT members.*, users.username AS entity_name FROM members
-  JOIN users ON users.id = members.entity_id AND users.deleted = 0
-  WHERE members.entity_type = 'u' AND members.role BETWEEN 1 AND 5 AND members.project_id = ?"""
+# A member whose user or group is gone or whose role does not exist falls out of the join, as in Harbor.
+MEMBERS = """SELECT members.*, coalesce(users.username, user_groups.group_name) AS entity_name FROM members
+  LEFT JOIN users ON members.entity_type = 'u' AND users.id = members.entity_id AND users.deleted = 0
+  LEFT JOIN user_groups ON members.entity_type = 'g' AND user_groups.id = members.entity_id
+  WHERE entity_name IS NOT NULL AND members.role BETWEEN 1 AND 5 AND members.project_id = ?"""
 
 
 async def create_member(call: Call) -> Response:
@@ -28,34 +29,35 @@ async def create_member(call: Call) -> Response:
     key = call.project_key()
     call.require_project(key, "member", "create")
     project_id = call.project(key)["id"]
-    user_id = _user(call, asked.get("member_user") or {}, asked.get("member_group") or {})
-    sql = "SELECT 1 FROM members WHERE project_id = ? AND entity_type = 'u' AND entity_id = ?"
-    if call.store.one(sql, project_id, user_id):
+    kind, entity_id = _entity(call, asked.get("member_user") or {}, asked.get("member_group") or {})
+    sql = "SELECT 1 FROM members WHERE project_id = ? AND entity_type = ? AND entity_id = ?"
+    if call.store.one(sql, project_id, kind, entity_id):
         raise HarborError("CONFLICT", "The project member specified already exist")
     role = asked.get("role_id", 0)
     if role not in ROLE_NAMES:
         raise bad_request("Failed to update project member, role is not in 1,2,3")
-    member_id = call.store.insert("members", project_id=project_id, entity_type="u", entity_id=user_id, role=role)
+    member_id = call.store.insert("members", project_id=project_id, entity_type=kind, entity_id=entity_id, role=role)
     return Response(status_code=201, headers={"Location": f"/api/v2.0/projects/{key}/members/{member_id}"})
 
 
-def _user(call: Call, user: dict[str, Any], group: dict[str, Any]) -> int:
-    """Returns the user id that a member request means; a local database knows no groups."""
+def _entity(call: Call, user: dict[str, Any], group: dict[str, Any]) -> tuple[str, int]:
+    """Returns the kind and id of the user or group that a member request means; of several, one wins."""
+    accounts = call.harbor.gate.accounts
     if user.get("user_id", 0) > 0:
         user_id = int(user["user_id"])
         if call.store.one("SELECT 1 FROM users WHERE id = ? AND deleted = 0", user_id) is None:
             raise bad_request(f"Failed to get user {user_id}: user {user_id} not found")
-        return user_id
+        return "u", user_id
     if group.get("id", 0) > 0:
-        raise bad_request(f"Failed to get group {group['id']}: usergroup with id {group['id']} not found")
+        if call.store.one("SELECT 1 FROM user_groups WHERE id = ?", group["id"]) is None:
+            raise bad_request(f"Group {group['id']} not found")
+        return "g", int(group["id"])
     if user.get("username"):
-        found = call.store.value("SELECT id FROM users WHERE deleted = 0 AND username = ?", user["username"])
-        if found is None:
-            raise not_found(f"user {user['username']} is not found")
-        return int(found)
-    name = group.get("ldap_group_dn") or group.get("group_name")
-    if name:
-        raise not_found(f"{name} not found: not supported")
+        return "u", accounts.user_id(user["username"])
+    if group.get("ldap_group_dn"):
+        return "g", accounts.group_by_dn(group["ldap_group_dn"], group.get("group_name") or "")
+    if group.get("group_name"):
+        return "g", accounts.group_by_name(group["group_name"], group.get("group_type") or 0)
     # Released versions fail on an empty member. Source: goharbor/harbor#23642 (mended on main only).
     raise HarborError("UNKNOWN", "can not get valid member entity")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import quotas, wire
+from imagepipe.sandbox.harbor import audit, quotas, wire
 from imagepipe.sandbox.harbor.api_system import setting
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person, Robot
@@ -52,6 +52,7 @@ async def create_project(call: Call) -> Response:
     _check_new(asked, metadata, limit)
     owner = call.caller.user_id if isinstance(call.caller, Person) else _first_admin(call)
     project_id = _insert(call, asked["project_name"], owner, metadata, limit)
+    call.record(audit.of("create", "project", asked["project_name"], project_id))
     by_name = call.request.headers.get("x-resource-name-in-location", "").lower() == "true"
     return call.created(asked["project_name"] if by_name else project_id)
 
@@ -159,7 +160,7 @@ def _visible(call: Call, row: Row) -> bool:
 
 
 def _roles(call: Call, row: Row) -> list[int]:
-    return call.store.roles(row["id"], call.caller.user_id) if isinstance(call.caller, Person) else []
+    return call.caller.roles(row["id"]) if isinstance(call.caller, Person) else []
 
 
 async def head_project(call: Call) -> Response:
@@ -213,6 +214,7 @@ async def delete_project(call: Call) -> Response:
         store.run("DELETE FROM robots WHERE project_id = ?", project_id)
         store.run("DELETE FROM quotas WHERE project_id = ?", project_id)
         store.run("DELETE FROM members WHERE project_id = ?", project_id)
+    call.record(audit.of("delete", "project", row["name"], project_id))
     return Response()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import wire
+from imagepipe.sandbox.harbor import audit, wire
 from imagepipe.sandbox.harbor.api_projects import NAME
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person, Robot
@@ -60,8 +60,9 @@ async def create_robot(call: Call) -> Response:
         )
     except sqlite3.IntegrityError as error:
         raise HarborError("CONFLICT", f"robot account {project_id}:{name} already exists") from error
-    row = _robot(call, robot_id)
-    shown = {"id": robot_id, "name": call.harbor.gate.robot_name(row), "secret": secret}
+    full_name = call.harbor.gate.robot_name(_robot(call, robot_id))
+    call.record(audit.of("create", "robot", full_name, project_id))
+    shown = {"id": robot_id, "name": full_name, "secret": secret}
     payload = shown | {"creation_time": now, "expires_at": expires_at}
     location = f"{call.request.url.path.rstrip('/')}/{robot_id}"
     return json_response(payload, status=201, headers={"Location": location})
@@ -227,6 +228,7 @@ async def delete_robot(call: Call) -> Response:
     """`DELETE /robots/{id}`."""
     row = _held(call, "delete")
     call.store.run("DELETE FROM robots WHERE id = ?", row["id"])
+    call.record(audit.of("delete", "robot", call.harbor.gate.robot_name(row), row["project_id"]))
     return Response()
 
 

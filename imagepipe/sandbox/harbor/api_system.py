@@ -38,9 +38,9 @@ async def system_info(call: Call) -> Response:
     """`GET /systeminfo`: who asks anonymously is not told the version."""
     config = call.harbor.config
     info: dict[str, Any] = {
-        "auth_mode": "db_auth",
+        "auth_mode": f"{config.auth_mode}_auth",
         "banner_message": "",
-        "oidc_provider_name": "",
+        "oidc_provider_name": "sandbox" if config.auth_mode == "oidc" else "",
         "primary_auth_mode": False,
         "self_registration": False,
     }
@@ -73,7 +73,8 @@ async def configuration(call: Call) -> Response:
     """`GET /configurations`."""
     call.require_system("configuration", "read")
     values = {key: {"editable": True, "value": _typed(setting(call, key))} for key in CONFIGURABLE}
-    return json_response({"auth_mode": {"editable": False, "value": "db_auth"}} | values)
+    mode = {"editable": False, "value": f"{call.harbor.config.auth_mode}_auth"}
+    return json_response({"auth_mode": mode} | values)
 
 
 async def configure(call: Call) -> Response:
@@ -99,9 +100,10 @@ def _typed(text: str) -> bool | int | str:
 
 
 def _is_project_admin(call: Call) -> bool:
-    user_id = call.caller.user_id if isinstance(call.caller, Person) else 0
-    sql = "SELECT 1 FROM members WHERE entity_type = 'u' AND entity_id = ? AND role = 1"
-    return call.store.one(sql, user_id) is not None
+    if not isinstance(call.caller, Person):
+        return False
+    rows = call.store.all("SELECT DISTINCT project_id FROM members WHERE role = 1")
+    return any(1 in call.caller.roles(row["project_id"]) for row in rows)
 
 
 def _listed(table: tuple[Permission, ...]) -> list[dict[str, str]]:

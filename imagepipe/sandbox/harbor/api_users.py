@@ -13,11 +13,12 @@ from typing import Any
 from starlette.responses import Response
 
 from imagepipe.sandbox.harbor import wire
+from imagepipe.sandbox.harbor.accounts import LOCAL_ADMIN
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person
 from imagepipe.sandbox.harbor.problems import HarborError, bad_request, invalid, json_response, not_found
 from imagepipe.sandbox.harbor.rbac import ALL_PROJECT, ALL_SYSTEM
-from imagepipe.sandbox.harbor.store import Row, hashed, is_valid_secret, matches
+from imagepipe.sandbox.harbor.store import Row, hashed, is_valid_secret, matches, new_secret
 
 RULE_FOR_WORDS = (
     "the password or secret must be 8-128, inclusively, characters long "
@@ -30,6 +31,9 @@ ILLEGAL = set(',"~#%$')
 async def create_user(call: Call) -> Response:
     """`POST /users`."""
     user = await call.body("userReq")
+    mode = call.harbor.config.auth_mode
+    if mode != "db":
+        raise HarborError("FORBIDDEN", f"creating local user is not allowed under auth mode: {mode}_auth")
     call.require_system("user", "create")
     if not is_valid_secret(user.get("password", "")):
         raise bad_request(RULE_FOR_WORDS)
@@ -127,7 +131,7 @@ async def set_sysadmin(call: Call) -> Response:
 async def set_password(call: Call) -> Response:
     """`PUT /users/{id}/password`."""
     passwords = await call.body("password")
-    row = _readable(call, "update")
+    row = _modifiable(call)
     own = isinstance(call.caller, Person) and call.caller.user_id == row["id"]
     if own and not matches(passwords.get("old_password", ""), row):
         raise HarborError("FORBIDDEN", "Current password is incorrect")
@@ -137,6 +141,20 @@ async def set_password(call: Call) -> Response:
     if matches(new, row):
         raise bad_request("New password is identical to old password")
     call.store.run("UPDATE users SET secret = ? WHERE id = ?", hashed(new, row["salt"]), row["id"])
+    return Response()
+
+
+async def set_cli_secret(call: Call) -> Response:
+    """`PUT /users/{id}/cli_secret`: an OIDC user's; an empty one becomes random and is shown in the web interface."""
+    asked = await call.body("secret")
+    mode = call.harbor.config.auth_mode
+    if mode != "oidc":
+        raise HarborError("PRECONDITION", f"unable to update CLI secret under authmode: {mode}_auth")
+    row = _readable(call, "update")
+    secret = asked.get("secret") or new_secret()
+    if not is_valid_secret(secret):
+        raise bad_request(RULE_FOR_WORDS)
+    call.store.run("UPDATE users SET secret = ? WHERE id = ?", hashed(secret, row["salt"]), row["id"])
     return Response()
 
 
@@ -167,23 +185,21 @@ def _resource(scope: str, resource: str, *, relative: bool) -> str:
     return (resource or ".") if relative else f"{scope}/{resource}".rstrip("/")
 
 
-async def search_groups(call: Call) -> Response:
-    """`GET /usergroups/search`: a local database has no groups."""
-    call.require_login()
-    return json_response([], headers={"X-Total-Count": "0"})
-
-
-async def list_groups(call: Call) -> Response:
-    """`GET /usergroups`: a local database has no groups."""
-    call.require_system("user-group", "list")
-    return json_response([], headers={"X-Total-Count": "0"})
-
-
 def _user(call: Call, user_id: int) -> Row:
     row = call.store.one("SELECT * FROM users WHERE deleted = 0 AND id = ?", user_id)
     if row is None:
         raise not_found(f"user {user_id} not found")
     return row
+
+
+def _modifiable(call: Call) -> Row:
+    """Returns the user of the path, whose password the caller may change; outside db mode there is one such user."""
+    user_id = call.number("user")
+    if call.harbor.config.auth_mode != "db":
+        if user_id != LOCAL_ADMIN:
+            raise HarborError("FORBIDDEN", f"User with ID {user_id} can't be updated")
+        call.require_system("user", "update")
+    return _readable(call, "update")
 
 
 def _readable(call: Call, action: str) -> Row:

@@ -32,6 +32,7 @@ from imagepipe.sandbox.harbor.seed import first_rows
 from imagepipe.sandbox.harbor.store import Store
 from imagepipe.sandbox.harbor.targets import Target
 from imagepipe.sandbox.harbor.tokens import TokenMaker, serve_token
+from imagepipe.sandbox.harbor.watch import watched
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "x-harbor-csrf-token"
@@ -133,7 +134,11 @@ class Front:
             return serve_token(self._harbor.store, self._harbor.tokens, caller, method, query_of(request))
         if path == "/api/version" and method == "GET":
             return json_response({"version": "v2.0"})
-        return await serve_api(self._harbor, request, caller)
+        if path == "/c/oidc/callback" and method == "GET":
+            # A browser comes back from the provider with a code; here the code is the user's name.
+            self._harbor.gate.accounts.first_login(dict(query_of(request)).get("code", ""))
+            return Response(status_code=302, headers={"Location": "/harbor/projects"})
+        return await watched(self._harbor, request, caller, lambda: serve_api(self._harbor, request, caller))
 
 
 async def _drained(response: Response) -> None:

@@ -197,17 +197,22 @@ def legacy_subject(tag: str) -> str | None:
     return f"sha256:{match[1]}" if match else None
 
 
-def delete(store: Store, artifact: Row) -> None:
+def delete(store: Store, artifact: Row) -> list[Row]:
     """Deletes an artifact with its tags, accessories and children that nothing else needs.
+
+    Returns:
+        What the audit log speaks of: the accessories that went along, and the artifact; no children.
 
     Raises:
         HarborError: 412, an index refers to it, or one of its tags is immutable.
     """
+    gone: list[Row] = []
     with store.transaction():
-        _delete(store, artifact, is_root=True)
+        _delete(store, artifact, gone, is_root=True)
+    return gone
 
 
-def _delete(store: Store, artifact: Row, *, is_root: bool) -> None:
+def _delete(store: Store, artifact: Row, gone: list[Row], *, is_root: bool) -> None:
     key = artifact["id"]
     tags = store.all("SELECT * FROM tags WHERE artifact_id = ?", key)
     if tags and not is_root:
@@ -218,21 +223,23 @@ def _delete(store: Store, artifact: Row, *, is_root: bool) -> None:
         return
     store.run("DELETE FROM accessories WHERE artifact_id = ?", key)
     for accessory in store.all("SELECT artifact_id FROM accessories WHERE subject_artifact_id = ?", key):
-        _delete_id(store, accessory["artifact_id"], is_root=True)
+        _delete_id(store, accessory["artifact_id"], gone, is_root=True)
     for child in store.all("SELECT rowid, child_id FROM children WHERE parent_id = ?", key):
         store.run("DELETE FROM children WHERE rowid = ?", child["rowid"])
-        _delete_id(store, child["child_id"], is_root=False)
+        _delete_id(store, child["child_id"], gone, is_root=False)
     for tag in tags:
         delete_tag(store, artifact, tag)
     store.run("DELETE FROM artifact_labels WHERE artifact_id = ?", key)
     store.run("DELETE FROM artifacts WHERE id = ?", key)
     _release_blobs(store, artifact)
+    if is_root:
+        gone.append(artifact)
 
 
-def _delete_id(store: Store, artifact_id: int, *, is_root: bool) -> None:
+def _delete_id(store: Store, artifact_id: int, gone: list[Row], *, is_root: bool) -> None:
     row = store.one("SELECT * FROM artifacts WHERE id = ?", artifact_id)
     if row is not None:
-        _delete(store, row, is_root=is_root)
+        _delete(store, row, gone, is_root=is_root)
 
 
 def _release_blobs(store: Store, artifact: Row) -> None:

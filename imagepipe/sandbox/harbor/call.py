@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imagepipe.sandbox.harbor.audit import KIND_SINCE, Event
 from imagepipe.sandbox.harbor.backend import Backend
 from imagepipe.sandbox.harbor.config import HarborConfig
 from imagepipe.sandbox.harbor.faults import Faults
@@ -37,6 +38,22 @@ class Harbor:
         """Returns the present time as Harbor writes it."""
         return timestamp(self.now())
 
+    def record(self, username: str, event: Event) -> None:
+        """Writes into the audit log what this release records."""
+        if self.config.release < KIND_SINCE.get(event.kind, (2, 0)):
+            return
+        self.store.insert(
+            "audit_log",
+            project_id=event.project_id,
+            op_time=self.stamp(),
+            operation=event.operation,
+            operation_description=event.description,
+            is_successful=int(event.succeeded),
+            resource_type=event.kind,
+            resource=event.resource,
+            username=username,
+        )
+
     @property
     def read_only(self) -> bool:
         """Returns whether changes are refused."""
@@ -57,6 +74,10 @@ class Call:
     def store(self) -> Store:
         """Returns the database."""
         return self.harbor.store
+
+    def record(self, event: Event) -> None:
+        """Writes into the audit log what the caller has done."""
+        self.harbor.record(self.caller.username, event)
 
     def text(self, name: str) -> str | None:
         """Returns a query parameter, the last one when repeated."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from imagepipe.sandbox.harbor.directory import Directory
 from imagepipe.sandbox.harbor.faults import check_faults
 
 FLAVOURS = ("harbor", "vic")
+AUTH_MODES = ("db", "ldap", "oidc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class HarborConfig:
         external_url: URL that clients use; its scheme goes into challenges and Location headers.
         version: Harbor version to imitate, "2.15.2"; older ones recognise fewer signature types.
         referrers: False serves a registry without the referrers API.
+        auth_mode: Where users live: "db" (here), "ldap" or "oidc".
+        directory: The users and groups outside; in harbor.json `directory_file` names the JSON file.
         robot_prefix: What comes before every robot's name.
             Source: goharbor/harbor v2.15.2 src/lib/config/metadata/metadatalist.go (robot_name_prefix).
         token_minutes: Lifetime of a registry token. Source: same file (token_expiration, 30).
@@ -40,6 +44,8 @@ class HarborConfig:
     flavour: str = "harbor"
     version: str = "2.15.2"
     referrers: bool = True
+    auth_mode: str = "db"
+    directory: Directory = field(default_factory=Directory)
     robot_prefix: str = "robot$"
     token_minutes: int = 30
     lock_s: float = 1.5
@@ -54,6 +60,8 @@ class HarborConfig:
     def __post_init__(self) -> None:
         if self.flavour not in FLAVOURS:
             raise ValueError(f"flavour is {self.flavour!r}, not one of {', '.join(FLAVOURS)}")
+        if self.auth_mode not in AUTH_MODES:
+            raise ValueError(f"auth_mode is {self.auth_mode!r}, not one of {', '.join(AUTH_MODES)}")
         check_faults(self.faults)
 
     @property
@@ -86,7 +94,10 @@ class HarborConfig:
             values[key] = Path(tls[key]) if tls.get(key) else None
         faults_file = rest.pop("faults_file", None)
         values["faults_file"] = Path(faults_file) if faults_file else None
-        unknown = rest.keys() - cls.__slots__
+        directory_file = rest.pop("directory_file", None)
+        if directory_file:
+            values["directory"] = Directory.from_file(Path(directory_file))
+        unknown = rest.keys() - (set(cls.__slots__) - {"directory"})
         if unknown:
             raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
         return cls(**rest, **values)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from imagepipe.sandbox.harbor.accounts import Accounts
 from imagepipe.sandbox.harbor.config import HarborConfig
 from imagepipe.sandbox.harbor.faults import Faults
 from imagepipe.sandbox.harbor.rbac import PUBLIC, ROLES, SELF, Permission
@@ -53,10 +54,11 @@ class Caller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user of the local database; without a row, nobody."""
+    """A user with its groups' ids; without a row, nobody."""
 
     store: Store
     row: Row | None = None
+    groups: tuple[int, ...] = ()
     kind: str = "local"
 
     @property
@@ -84,7 +86,11 @@ class Person:
             return False
         if _is_public(self.store, project_id) and permission in PUBLIC:
             return True
-        return any(permission in ROLES.get(role, ()) for role in self.store.roles(project_id, self.user_id))
+        return any(permission in ROLES.get(role, ()) for role in self.roles(project_id))
+
+    def roles(self, project_id: int) -> list[int]:
+        """Returns the role ids held in a project."""
+        return self.store.roles(project_id, self.user_id, self.groups)
 
     def may_system(self, permission: Permission) -> bool:  # noqa: ARG002 - only administrators may, and they may all
         """Returns whether the user is a system administrator."""
@@ -192,6 +198,9 @@ class Gatekeeper:
     now: Callable[[], float]
     _failures: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.accounts = Accounts(self.store, self.config, self.now)
+
     async def identify(self, method: str, path: str, header: str, projects: tuple[str, ...]) -> Caller:
         """Returns the caller. A wrong password costs `lock_s` seconds and locks its user name for as long.
 
@@ -206,6 +215,9 @@ class Gatekeeper:
         credentials = basic_credentials(header)
         if credentials is None:
             return Person(self.store)
+        row = self.accounts.cli_user(method, path, *credentials)
+        if row is not None:
+            return self._known(row)
         return self._robot(*credentials) or await self._person(*credentials)
 
     def robot_name(self, row: Row) -> str:
@@ -240,9 +252,13 @@ class Gatekeeper:
     async def _person(self, name: str, password: str) -> Person:
         if time.monotonic() - self._failures.get(name, float("-inf")) <= self.config.lock_s:
             return Person(self.store)
-        row = self.store.one("SELECT * FROM users WHERE deleted = 0 AND username = ?", name)
-        if row is not None and matches(password, row):
-            return Person(self.store, row)
-        self._failures[name] = time.monotonic()
-        await asyncio.sleep(self.config.lock_s)
+        row = self.accounts.login(name, password)
+        if row is not None:
+            return self._known(row)
+        if self.accounts.locks(name):
+            self._failures[name] = time.monotonic()
+            await asyncio.sleep(self.config.lock_s)
         return Person(self.store)
+
+    def _known(self, row: Row) -> Person:
+        return Person(self.store, row, self.accounts.groups(row["username"]))

@@ -10,8 +10,9 @@ import json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import artifacts, manifests, quotas
+from imagepipe.sandbox.harbor import artifacts, audit, manifests, quotas
 from imagepipe.sandbox.harbor.call import Harbor
+from imagepipe.sandbox.harbor.identity import Caller
 from imagepipe.sandbox.harbor.manifests import FOREIGN_LAYERS, Manifest
 from imagepipe.sandbox.harbor.problems import HarborError
 from imagepipe.sandbox.harbor.store import Row
@@ -22,7 +23,7 @@ ACCESSORIES_SINCE = (2, 5)
 SUBJECT_SINCE = (2, 8)
 
 
-async def put_manifest(harbor: Harbor, request: Request, target: Target) -> Response:
+async def put_manifest(harbor: Harbor, request: Request, target: Target, caller: Caller) -> Response:
     """Returns the registry's answer, once the push is recorded.
 
     Raises:
@@ -43,7 +44,9 @@ async def put_manifest(harbor: Harbor, request: Request, target: Target) -> Resp
         return response
     attributes = await _attributes(harbor, target, manifest)
     with harbor.store.transaction():
-        _record(harbor, project, target, manifest, attributes)
+        artifact = _record(harbor, project, target, manifest, attributes)
+        # Every push is an event, also that of what is there already.
+        harbor.record(caller.username, audit.of_artifact("create", artifact, target.tag))
     if manifest.subject and harbor.config.release >= SUBJECT_SINCE:
         response.headers["OCI-Subject"] = manifest.subject
     return response
@@ -83,8 +86,8 @@ async def _attributes(harbor: Harbor, target: Target, manifest: Manifest) -> str
     return json.dumps(manifests.image_attributes(await harbor.backend.read(path, MAX_CONFIG_BYTES)))
 
 
-def _record(harbor: Harbor, project: Row, target: Target, manifest: Manifest, attributes: str) -> None:
-    """Notes artifact, tag, blobs and accessories of a manifest that the registry has taken."""
+def _record(harbor: Harbor, project: Row, target: Target, manifest: Manifest, attributes: str) -> Row:
+    """Notes artifact, tag, blobs and accessories of a manifest that the registry has taken; returns the artifact."""
     store, now, release = harbor.store, harbor.stamp(), harbor.config.release
     artifact = artifacts.ensure_artifact(store, project, target.repository, manifest, now)
     store.run("UPDATE artifacts SET extra_attrs = ? WHERE id = ?", attributes, artifact["id"])
@@ -98,3 +101,4 @@ def _record(harbor: Harbor, project: Row, target: Target, manifest: Manifest, at
     if signed and manifest.is_legacy_signature and release >= ACCESSORIES_SINCE:
         artifacts.record_accessory(store, artifact, signed, "signature.cosign", now)
     artifacts.adopt_accessories(store, artifact)
+    return artifact

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import artifacts
+from imagepipe.sandbox.harbor import artifacts, audit
 from imagepipe.sandbox.harbor.blobs import serve_blob
 from imagepipe.sandbox.harbor.call import Harbor, query_of
 from imagepipe.sandbox.harbor.identity import Caller
@@ -60,15 +60,15 @@ class Registry:
 
     async def _manifest(self, request: Request, target: Target, caller: Caller) -> Response:
         if request.method == "PUT":
-            return await put_manifest(self.harbor, request, target)
+            return await put_manifest(self.harbor, request, target, caller)
         if request.method == "DELETE":
-            return self._delete_manifest(target)
+            return self._delete_manifest(target, caller)
         if request.method not in {"GET", "HEAD"}:
             return await self.harbor.backend.forward(request)
         check_pull(self.harbor, caller, target, request.headers.get("user-agent", ""))
-        return await self._get_manifest(request, target)
+        return await self._get_manifest(request, target, caller)
 
-    async def _get_manifest(self, request: Request, target: Target) -> Response:
+    async def _get_manifest(self, request: Request, target: Target, caller: Caller) -> Response:
         harbor, store = self.harbor, self.harbor.store
         self._move_tag(target)
         artifact = artifacts.find(store, target.repository, target.reference)
@@ -78,7 +78,7 @@ class Registry:
         path = f"/v2/{target.repository}/manifests/{digest}"
         response = await harbor.backend.fetch(request, path)
         if request.method == "GET" and response.status_code == 200:
-            self._record_pull(artifact, target.tag)
+            self._record_pull(artifact, target.tag, caller)
             if harbor.faults.corrupts(target.repository, target.reference, digest):
                 response.body = corrupted(bytes(response.body))
         return response
@@ -92,16 +92,19 @@ class Registry:
             tag_id = self.harbor.store.value(sql, artifact["repository_id"], target.tag)
             artifacts.move_tag(self.harbor.store, tag_id, artifact["id"], self.harbor.stamp())
 
-    def _record_pull(self, artifact: Row, tag: str) -> None:
+    def _record_pull(self, artifact: Row, tag: str, caller: Caller) -> None:
         store, now = self.harbor.store, self.harbor.stamp()
         store.run("UPDATE artifacts SET pull_time = ? WHERE id = ?", now, artifact["id"])
         store.run("UPDATE repositories SET pull_count = pull_count + 1 WHERE id = ?", artifact["repository_id"])
         store.run("UPDATE tags SET pull_time = ? WHERE artifact_id = ? AND name = ?", now, artifact["id"], tag)
+        self.harbor.record(caller.username or audit.ANONYMOUS, audit.of_artifact("pull", artifact, tag))
 
-    def _delete_manifest(self, target: Target) -> Response:
+    def _delete_manifest(self, target: Target, caller: Caller) -> Response:
         if target.tag:
             raise HarborError("UNSUPPORTED", f"unsupported digest {target.tag}: {NO_DIGEST}")
-        artifacts.delete(self.harbor.store, artifacts.find(self.harbor.store, target.repository, target.reference))
+        artifact = artifacts.find(self.harbor.store, target.repository, target.reference)
+        for gone in artifacts.delete(self.harbor.store, artifact):
+            self.harbor.record(caller.username, audit.of_artifact("delete", gone))
         return Response(status_code=202)
 
     def _tags(self, request: Request, target: Target) -> list[str]:

@@ -11,6 +11,14 @@ CREATE TABLE IF NOT EXISTS metadata (
 CREATE TABLE IF NOT EXISTS members (
   id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL, entity_type TEXT NOT NULL, entity_id INTEGER NOT NULL,
   role INTEGER NOT NULL, UNIQUE (project_id, entity_type, entity_id));
+CREATE TABLE IF NOT EXISTS user_groups (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, group_name TEXT NOT NULL, group_type INTEGER NOT NULL,
+  ldap_group_dn TEXT NOT NULL DEFAULT '', creation_time TEXT NOT NULL, update_time TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS audit_log (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL, op_time TEXT NOT NULL, operation TEXT NOT NULL,
+  operation_description TEXT NOT NULL, is_successful INTEGER NOT NULL, resource_type TEXT NOT NULL,
+  resource TEXT NOT NULL, username TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS audit_log_project ON audit_log (project_id);
 CREATE TABLE IF NOT EXISTS robots (
   id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',
   secret TEXT NOT NULL, salt TEXT NOT NULL, duration INTEGER NOT NULL, expires_at INTEGER NOT NULL,

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,9 +131,8 @@ class Store:
         rows = self.all("SELECT key, value FROM metadata WHERE project_id = ? ORDER BY key", project_id)
         return {row["key"]: row["value"] for row in rows}
 
-    def roles(self, project_id: int, user_id: int) -> list[int]:
-        """Returns the role ids a user holds in a project."""
-        rows = self.all(
-            "SELECT role FROM members WHERE project_id = ? AND entity_type = 'u' AND entity_id = ?", project_id, user_id
-        )
-        return [row["role"] for row in rows]
+    def roles(self, project_id: int, user_id: int, groups: Sequence[int] = ()) -> list[int]:
+        """Returns the role ids a user holds in a project, by itself or through its groups."""
+        sql = "SELECT role FROM members WHERE project_id = ? AND entity_type = ? AND entity_id = ?"
+        entities = [("u", user_id), *(("g", group) for group in groups)]
+        return [row["role"] for kind, key in entities for row in self.all(sql, project_id, kind, key)]

@@ -185,6 +185,25 @@ def artifact(row: Row) -> Json:
     }
 
 
+def audit(row: Row, *, extended: bool) -> Json:
+    """Returns an AuditLogExt, or the older AuditLog, which knows neither description nor result."""
+    entry = {"id": row["id"]} | slim(
+        username=row["username"],
+        resource=row["resource"],
+        resource_type=row["resource_type"],
+        operation=row["operation"],
+    )
+    if extended:
+        entry |= slim(operation_description=row["operation_description"])
+        entry |= {"operation_result": bool(row["is_successful"])}
+    return entry | {"op_time": row["op_time"]}
+
+
+def group(row: Row) -> Json:
+    """Returns a UserGroup without its id, as GET of one shows it; lists and searches add the id."""
+    return slim(group_name=row["group_name"], group_type=row["group_type"], ldap_group_dn=row["ldap_group_dn"])
+
+
 def quota(row: Row, used: int) -> Json:
     """Returns a Quota with the project it belongs to."""
     return {
