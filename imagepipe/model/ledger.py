@@ -80,11 +80,13 @@ class Link:
         sequence: 1 for the first record; 0 where a record has no place.
         previous: The record before, or None for the first.
         holds: Everything held on this target after the record.
+        earlier: Images of the records before `previous`, newest first: where to look when that one is missing.
     """
 
     sequence: int
     previous: Previous | None
     holds: tuple[Hold, ...]
+    earlier: tuple[Digest, ...] = ()
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Link":
@@ -108,6 +110,7 @@ class Link:
                     )
                     for hold in data.get("held") or ()
                 ),
+                tuple(Digest.parse(image) for image in data.get("earlier") or ()),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ImagepipeError) as error:
             raise VerificationError(f"malformed place in the ledger: {error!r}") from error
@@ -128,6 +131,7 @@ class Link:
                 }
                 for hold in self.holds
             ],
+            "earlier": [str(image) for image in self.earlier],
         }
 
 

@@ -150,7 +150,9 @@ class Ledger:
             gap = self._gap(repository, target, before, sequence)
             breaks.append(f"sequence {sequence} is {gap.standing.value}: {gap.record}")
             yield gap
-            older = (entry for image in seen for entry in self._entries(repository.pin(image), target))
+            older = (
+                entry for image in seen.union(at.link.earlier) for entry in self._entries(repository.pin(image), target)
+            )
             at = max((one for one in older if one.link.sequence < sequence), key=lambda one: one.order, default=None)
 
     def _beside(

@@ -19,6 +19,9 @@ from imagepipe.promote.ports import World
 
 __all__ = ["Linker"]
 
+# So many images may lose their records before a chain cannot be followed any further.
+_EARLIER = 8
+
 
 class Linker:
     """Links one record into the chains of its targets.
@@ -92,5 +95,8 @@ class Linker:
             since, by = self._record.finished_at, str(self._signatory)
             left = Hold(current.image, current.digest, since, by, self._record.reason)
             holds = (*(hold for hold in holds if hold.image != left.image), left)
-        before = Previous(newest.record, newest.image) if newest else None
-        return Link(newest.link.sequence + 1 if newest else 1, before, holds)
+        if newest is None:
+            return Link(1, None, holds)
+        link = newest.link
+        earlier = dict.fromkeys((*([link.previous.image] if link.previous else []), *link.earlier))
+        return Link(link.sequence + 1, Previous(newest.record, newest.image), holds, tuple(earlier)[:_EARLIER])
