@@ -107,14 +107,11 @@ def tree(session: Session, image: Image) -> None:
     wiring = session.wiring(session.settings())
     pinned = wiring.pin(image)
     trusted = wiring.all_signatories()
+    found = wiring.reader.findings(pinned, trusted) if trusted else ()
+    proven = {one.descriptor.digest: _signatory(one.proof.verified.signatory) for one in found if one.proof}
     entries: list[dict[str, Any]] = []
     for attachment in wiring.reader.attachments(pinned):
-        signer = None
-        if attachment.is_bundle and attachment.predicate_hint and trusted:
-            proofs = wiring.reader.proofs(pinned, attachment.predicate_hint, trusted)
-            mine = (one for one in proofs if one.attachment.descriptor.digest == attachment.descriptor.digest)
-            proof = next(mine, None)
-            signer = _signatory(proof.verified.signatory) if proof else None
+        signer = proven.get(attachment.descriptor.digest)
         entries.append(
             {
                 "digest": str(attachment.descriptor.digest),
