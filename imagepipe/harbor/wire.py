@@ -15,6 +15,7 @@ __all__ = [
     "WireArtifact",
     "WireAudit",
     "WireCreatedRobot",
+    "WireGroup",
     "WireMember",
     "WirePermission",
     "WirePermissions",
@@ -100,6 +101,15 @@ class WireMember(Foreign):
     entity_name: str
     entity_type: str
     role_id: int
+    entity_id: int = 0
+
+
+class WireGroup(Foreign):
+    """A UserGroup; only LDAP groups have a DN."""
+
+    id: int
+    group_type: int = 0
+    ldap_group_dn: str = ""
 
 
 class WireAccess(Foreign):

@@ -4,8 +4,7 @@ Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/member.go, src/controlle
 answer 200 for members that are not there, and PUT for roles that there are not.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import httpx
@@ -14,6 +13,7 @@ from imagepipe.errors import InputError, NotFoundError, RefusedError, Unsupporte
 from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call
 from imagepipe.harbor.paging import Listing, every
+from imagepipe.harbor.v2.groups import Groups, first_value, same_dn
 from imagepipe.harbor.v2.session import Session, project_path
 from imagepipe.harbor.wire import WireMember, parse
 from imagepipe.http.failure import words
@@ -22,9 +22,6 @@ from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Ro
 __all__ = ["Membership2"]
 
 _KINDS: Final = {"u": PrincipalKind.USER, "g": PrincipalKind.GROUP}
-# Source: goharbor/harbor v2.15.2 src/common/const.go (LDAPGroupType, HTTPGroupType, OIDCGroupType)
-_GROUP_TYPES: Final[Mapping[str, int]] = {"ldap_auth": 1, "http_auth": 2, "oidc_auth": 3}
-_DN: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9-]*\s*=\s*((?:\\.|[^,\\])+)\s*(?:,|$)")
 _UNKNOWN_USER: Final[Mapping[str, str]] = {
     "db_auth": "check the spelling, or ask a Harbor administrator to create the user",
     "ldap_auth": "check the spelling: the directory has no such user where Harbor looks",
@@ -40,6 +37,7 @@ class Membership2:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._client = session.client
+        self._groups = Groups(session)
 
     def list(self, project: Project) -> tuple[Member, ...]:
         """Returns all members, users and groups."""
@@ -52,7 +50,7 @@ class Membership2:
             RefusedError: It is there already with another role.
         """
         what = f"add {principal} to {project.name}"
-        body = {"role_id": role.harbor_id, **self._entity(principal, what)}
+        body: dict[str, object] = {"role_id": role.harbor_id, **self._entity(principal, what)}
         change = Change(self._client, what)
 
         def attempt() -> Member | None:
@@ -77,15 +75,15 @@ class Membership2:
         change = Change(self._client, what)
 
         def attempt() -> Member | None:
-            there = self._find(project, member.principal, what)
+            there = self._certain(project, member, what)
             if there is None:
                 raise NotFoundError(f"{what}: it is not a member", hint="add it instead")
             if there.role is role:
                 return there
             path = project_path(project.name, "members", there.handle)
             change.write(Call("PUT", path, what, body={"role_id": role.harbor_id}))
-            there = self._find(project, member.principal, what)
-            return there if there is not None and there.role is role else None
+            now = self._listed(project, there, what)
+            return now if now is not None and now.role is role else None
 
         with self._session.inside(project.name):
             return change.until(attempt)
@@ -93,15 +91,18 @@ class Membership2:
     def remove(self, project: Project, member: Member) -> None:
         """Removes a member; returns once it is gone, whoever removed it."""
         what = f"remove {member.principal} from {project.name}"
+        there = self._certain(project, member, what)
+        if there is None:
+            return
         change = Change(self._client, what)
+        path = project_path(project.name, "members", there.handle)
 
         def attempt() -> bool | None:
-            there = self._find(project, member.principal, what)
-            if there is None:
+            # By its id from here on: another one of the same name is another member.
+            if change.in_doubt and self._listed(project, there, what) is None:
                 return True
-            path = project_path(project.name, "members", there.handle)
             change.write(Call("DELETE", path, what, accept=(404,)))
-            return True if self._find(project, member.principal, what) is None else None
+            return True if self._listed(project, there, what) is None else None
 
         with self._session.inside(project.name):
             change.until(attempt)
@@ -141,52 +142,70 @@ class Membership2:
         return NotFoundError(f"{what}: Harbor does not know it: {said}", hint=hint)
 
     def _entity(self, principal: Principal, what: str) -> dict[str, object]:
-        """Returns how a request names the principal.
-
-        Raises:
-            UnsupportedError: This Harbor has no groups.
-        """
         if principal.kind is PrincipalKind.USER:
             return {"member_user": {"username": principal.name}}
-        kind = _GROUP_TYPES.get(self._session.auth_mode)
-        if kind is None:
-            raise UnsupportedError(
-                f"{what}: this Harbor has no groups, as it keeps its users itself ({self._session.auth_mode})",
-                hint="add the users one by one, or ask for LDAP or OIDC",
-            )
-        if kind == _GROUP_TYPES["ldap_auth"] and _DN.match(principal.name):
-            return {"member_group": {"ldap_group_dn": principal.name, "group_type": kind}}
-        return {"member_group": {"group_name": principal.name, "group_type": kind}}
+        return self._groups.entity(principal, what)
 
-    def _find(self, project: Project, principal: Principal, what: str) -> Member | None:
-        # The filter is exact; a DN is listed by the group's name, which is mostly its first part.
-        name = principal.name
-        dn = _DN.match(name) if principal.kind is PrincipalKind.GROUP else None
-        names = {name, dn[1].replace("\\", "")} if dn else {name}
-        found = (
-            member
-            for each in sorted(names)
-            for member in self._members(project, what, each)
-            if member.principal.kind is principal.kind and member.principal.name == each
-        )
-        return next(found, None)
+    def _certain(self, project: Project, member: Member, what: str) -> Member | None:
+        """Returns a member as listed, or None when it surely is none.
+
+        Raises:
+            RefusedError: A group may be the one that is meant; only system administrators may look DNs up.
+        """
+        there = self._find(project, member.principal, what, member.handle)
+        unsure = there is None and self._groups.by_dn(member.principal) and not self._session.caller.system_admin
+        alike = self._alike(project, member.principal, what) if unsure else None
+        if alike is not None:
+            raise RefusedError(
+                f"{what}: it may or may not be {alike.principal}, which is a member",
+                hint=f"name it as Harbor lists it: {alike.principal}",
+            )
+        return there
+
+    def _listed(self, project: Project, member: Member, what: str) -> Member | None:
+        """Returns a member as it is listed now, known by its id."""
+        listed = self._members(project, what, member.principal.name)
+        return next((each for each in listed if each.handle == member.handle), None)
+
+    def _find(self, project: Project, principal: Principal, what: str, handle: str = "") -> Member | None:
+        """Returns a member as listed, or None when it is none.
+
+        Raises:
+            RefusedError: More than one member may be meant, and the handle is none of theirs.
+        """
+        if self._groups.by_dn(principal):
+            return self._find_by_dn(project, principal.name, what, handle)
+        listed = self._members(project, what, principal.name)
+        return _one_of([member for member in listed if member.principal == principal], handle, what)
+
+    def _find_by_dn(self, project: Project, dn: str, what: str, handle: str) -> Member | None:
+        numbers = self._groups.numbers(dn, what)
+        groups = [wire for wire in self._wires(project, what) if wire.entity_type == "g"]
+        if numbers is not None:
+            sure = [wire for wire in groups if wire.entity_id in numbers]
+        else:
+            sure = [wire for wire in groups if same_dn(wire.entity_name, dn) or str(wire.id) == handle]
+        return _one_of([self._member(wire, what) for wire in sure], handle, what)
 
     def _alike(self, project: Project, principal: Principal, what: str) -> Member | None:
-        """Returns the one member whose name differs in case only: directories take both for the same."""
-        name = principal.name.casefold()
+        """Returns the one member whose name differs in case only, or is the first part of the DN asked for."""
+        name = first_value(principal.name) if self._groups.by_dn(principal) else principal.name
         found = [
             member
             for member in self._members(project, what)
-            if member.principal.kind is principal.kind and member.principal.name.casefold() == name
+            if member.principal.kind is principal.kind and member.principal.name.casefold() == name.casefold()
         ]
         return found[0] if len(found) == 1 else None
 
     def _members(self, project: Project, what: str, name: str = "") -> tuple[Member, ...]:
+        members = (self._member(wire, what) for wire in self._wires(project, what, name))
+        return tuple(sorted(members, key=lambda member: (member.principal, member.handle)))
+
+    def _wires(self, project: Project, what: str, name: str = "") -> tuple[WireMember, ...]:
         listing = Listing(project_path(project.name, "members"), what, {"entityname": name} if name else {})
         with self._session.inside(project.name):
             rows = every(self._client, listing)
-        members = (self._member(parse(WireMember, row, what), what) for row in rows)
-        return tuple(sorted(members, key=lambda member: (member.principal, member.handle)))
+        return tuple(parse(WireMember, row, what) for row in rows)
 
     def _member(self, wire: WireMember, what: str) -> Member:
         kind = _KINDS.get(wire.entity_type, PrincipalKind.USER)
@@ -194,3 +213,13 @@ class Membership2:
             return Member(Principal(kind, wire.entity_name), Role.of_harbor_id(wire.role_id), str(wire.id))
         except InputError as error:
             raise UnsupportedError(f"{what}: member {wire.entity_name}: {error.message}", hint=error.hint) from error
+
+
+def _one_of(found: Sequence[Member], handle: str, what: str) -> Member | None:
+    """Returns the only one, or the one with that handle."""
+    if len(found) < 2:
+        return found[0] if found else None
+    mine = [member for member in found if member.handle == handle]
+    if not mine:
+        raise RefusedError(f"{what}: {len(found)} members have that name", hint="list the members again")
+    return mine[0]

@@ -64,6 +64,7 @@ class FakeHarbor:
     members: list[Json] = field(default_factory=list)
     robots: list[Json] = field(default_factory=list)
     quotas: list[Json] = field(default_factory=list)
+    groups: list[Json] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
@@ -120,9 +121,11 @@ class FakeHarbor:
 
         self.answers[key] = answer
 
-    def member(self, name: str, role: int, kind: str = "u", number: int = 0) -> None:
+    def member(self, name: str, role: int, kind: str = "u", number: int = 0, entity: int = 0) -> None:
         number = number or len(self.members) + 1
-        self.members.append({"id": number, "entity_name": name, "entity_type": kind, "role_id": role, "project_id": 7})
+        self.members.append(
+            {"id": number, "entity_name": name, "entity_type": kind, "role_id": role, "entity_id": entity}
+        )
 
     def count(self, start: str) -> int:
         return sum(request.startswith(start) for request in self.requests)
@@ -144,6 +147,7 @@ class FakeHarbor:
             (r"DELETE /projects/[^/]+/members/(\d+)", self._remove_member),
             (r"GET /quotas", lambda request: paged(request, self.quotas)),
             (r"PUT /quotas/(\d+)", self._set_quota),
+            (r"GET /usergroups", lambda request: paged(request, self.groups)),
             (r"GET /robots", lambda request: paged(request, self.robots)),
             (r"POST /robots", self._create_robot),
             (r"GET /robots/(\d+)", self._robot),
@@ -204,7 +208,8 @@ class FakeHarbor:
     def _add_member(self, request: httpx.Request, name: str) -> httpx.Response:
         body = json.loads(request.content)
         user, group = body.get("member_user", {}), body.get("member_group", {})
-        entity = user.get("username") or group.get("group_name") or group["ldap_group_dn"].split(",")[0].split("=")[1]
+        dn = group.get("ldap_group_dn", "=").replace("\\,", "\0").split(",")[0].split("=")[1].replace("\0", ",")
+        entity = user.get("username") or group.get("group_name") or dn
         if any(member["entity_name"] == entity for member in self.members):
             return refused(409, "The project member specified already exist")
         self.member(entity, body["role_id"], "u" if user else "g", number=100 + len(self.members))

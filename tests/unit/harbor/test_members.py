@@ -34,15 +34,60 @@ def test_a_group_is_named_as_the_login_mode_wants_it(auth_mode: str, name: str, 
     assert (member.principal.kind, member.role) == (PrincipalKind.GROUP, Role.DEVELOPER)
 
 
-def test_a_group_named_by_its_dn_is_found_by_the_name_that_harbor_lists() -> None:
-    harbor = FakeHarbor(auth_mode="ldap_auth")
-    harbor.member("devs, all", 3, "g")
-    principal = Principal(PrincipalKind.GROUP, DN)
-    members = of(harbor)
-    assert members.add(P, principal, Role.GUEST).principal.name == "devs, all"
+TWIN = "cn=devs\\, all,ou=more,dc=example"
+
+
+def twins(harbor: FakeHarbor) -> FakeHarbor:
+    """Two groups of one name: Harbor lists the second one by its DN in lower case."""
+    harbor.groups = [
+        {"id": 21, "group_name": "devs, all", "group_type": 1, "ldap_group_dn": DN},
+        {"id": 22, "group_name": TWIN, "group_type": 1, "ldap_group_dn": TWIN},
+        {"id": 23, "group_name": DN, "group_type": 3},
+    ]
+    return harbor
+
+
+@pytest.mark.parametrize("spelling", [DN, DN.upper(), DN.replace(",ou", " , ou")])
+def test_an_administrator_finds_a_group_by_its_dn_however_it_is_spelt(spelling: str) -> None:
+    harbor = twins(FakeHarbor(auth_mode="ldap_auth"))
+    harbor.member("devs, all", 3, "g", 8, entity=21)
+    harbor.member(TWIN, 3, "g", 9, entity=22)
+    harbor.member("somebody", 3, "u", 10, entity=21)
+    members, principal = of(harbor), Principal(PrincipalKind.GROUP, spelling)
+    assert str(members.add(P, principal, Role.GUEST).principal) == "group:devs, all"
     assert harbor.count("POST") == 0
     members.remove(P, Member(principal, Role.GUEST))
+    assert [member["id"] for member in harbor.members] == [9, 10]
+    members.remove(P, Member(principal, Role.GUEST))
+    with pytest.raises(NotFoundError, match="not a member"):
+        members.set_role(P, Member(principal, Role.GUEST), Role.DEVELOPER)
+
+
+def test_who_may_not_look_up_dns_adds_a_group_and_never_changes_its_twin() -> None:
+    harbor = FakeHarbor(auth_mode="ldap_auth", user={"username": "dev"})
+    harbor.member("devs, all", 3, "g", 8)
+    members, principal = of(harbor), Principal(PrincipalKind.GROUP, DN)
+    assert members.add(P, principal, Role.GUEST).handle == "8"
+    assert harbor.count("POST") == 1
+    for change in (members.remove, lambda project, member: members.set_role(project, member, Role.DEVELOPER)):
+        with pytest.raises(RefusedError, match="may or may not be group:devs, all"):
+            change(P, Member(principal, Role.GUEST))
+    assert members.set_role(P, Member(principal, Role.GUEST, "8"), Role.DEVELOPER).role is Role.DEVELOPER
+    members.remove(P, Member(principal, Role.GUEST, "8"))
     assert harbor.members == []
+    members.remove(P, Member(principal, Role.GUEST, "8"))
+    assert harbor.count("GET /usergroups") == 0
+
+
+def test_of_two_members_of_one_name_the_handle_tells_which() -> None:
+    harbor = FakeHarbor(auth_mode="oidc_auth")
+    harbor.member("devs", 3, "g", 8)
+    harbor.member("devs", 3, "g", 9)
+    members, principal = of(harbor), Principal.parse("group:devs")
+    with pytest.raises(RefusedError, match="2 members"):
+        members.remove(P, Member(principal, Role.GUEST, "7"))
+    members.remove(P, Member(principal, Role.GUEST, "9"))
+    assert [member["id"] for member in harbor.members] == [8]
 
 
 @pytest.mark.parametrize("auth_mode", ["db_auth", "uaa_auth"])
