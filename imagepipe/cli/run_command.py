@@ -68,9 +68,10 @@ def run(
     if dotenv is not None:
         _write(dotenv, "".join(f"{_variable(one.name)}={one.image}\n" for one in results if one.image))
     _tell_github(results)
-    session.answer(document, "\n".join(str(one.image or _image_id(one)) for one in results))
+    if results:
+        session.answer(document, "\n".join(str(one.image or _image_id(one)) for one in results))
     if error is not None:
-        session.fail(error)
+        session.fail(error)  # with --json the error document, where no image was made
         raise Failure(error.exit_code)
 
 

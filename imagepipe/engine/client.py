@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from docker.auth import encode_header
@@ -26,7 +26,7 @@ from docker.transport import UnixHTTPAdapter
 
 from imagepipe.engine.failure import classify
 from imagepipe.engine.tls import Certificates
-from imagepipe.engine.transport import FOREIGN, explain
+from imagepipe.engine.transport import FOREIGN, broke_off, explain
 from imagepipe.errors import DeadlineError, SettingsError, UnavailableError
 from imagepipe.model.result import Credential
 
@@ -37,6 +37,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 120.0
 _HOST: Final = re.compile(r"unix:///.+|tcp://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _SOCKET_BASE: Final = "http+docker://localhost"
+_TLS_PORT: Final = 2376
+# The alert has been sent already, or never will be.
+_ALERT_TIMEOUT_S: Final = 3.0
 _CHUNK_BYTES: Final = 64 * 1024
 # More than any inspect or list of a sane host, less than what would hurt.
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -197,7 +200,7 @@ class Endpoint:
                 **{"timeout": self._timeout_s, **request},
             )
         except FOREIGN as error:
-            raise explain(error, self.host) from error
+            raise explain(self._alert(error) or error, self.host) from error
         try:
             self._check(response, anonymous=anonymous)
             yield response
@@ -248,6 +251,14 @@ class Endpoint:
                     )
         except FOREIGN as error:
             raise explain(error, self.host) from error
+
+    def _alert(self, error: BaseException) -> BaseException | None:
+        """Returns the TLS alert behind a request that broke off while it was sent, or None where there is none."""
+        if self._cert_path is None or not broke_off(error):
+            return None
+        address = urlsplit(self.host)
+        files = Certificates.load(self._cert_path, self._now())
+        return files.refused_by((address.hostname or "", address.port or _TLS_PORT), _ALERT_TIMEOUT_S)
 
     def _versioned(self, path: str) -> str:
         return f"/v{self.api_version}{path}"

@@ -4,6 +4,7 @@
 'Certificates'
 """
 
+import socket
 import ssl
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +44,29 @@ class Certificates:
         _check_validity("CA certificate", files.ca, authorities, now)
         files._check_pair()
         return files
+
+    def refused_by(self, address: tuple[str, int], timeout_s: float) -> ssl.SSLError | None:
+        """Returns the alert by which a host refuses our certificate, or None where it does not.
+
+        In TLS 1.3 the host judges our certificate after we may send: a request that is under way then breaks off
+        without a reason, and the alert is what a reader would have found. Source: RFC 8446 section 4.4.2, 6.2.
+        """
+        context = ssl.create_default_context(cafile=str(self.ca))
+        context.load_cert_chain(self.cert, self.key)
+        try:
+            with (
+                socket.create_connection(address, timeout_s) as plain,
+                context.wrap_socket(plain, server_hostname=address[0]) as secured,
+            ):
+                secured.settimeout(timeout_s)
+                secured.recv(1)
+        except ssl.SSLEOFError:
+            return None
+        except ssl.SSLError as error:
+            return error
+        except OSError:
+            return None
+        return None
 
     def _check_pair(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

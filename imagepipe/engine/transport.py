@@ -21,7 +21,7 @@ from imagepipe.errors import (
     UnavailableError,
 )
 
-__all__ = ["FOREIGN", "explain"]
+__all__ = ["FOREIGN", "broke_off", "explain"]
 
 # Everything that a request can raise: requests' tree is made of OSErrors, urllib3's and http.client's are not.
 FOREIGN: Final = (OSError, urllib3.exceptions.HTTPError)
@@ -51,6 +51,12 @@ def explain(error: BaseException, host: str) -> ImagepipeError:
         f"{host}: {_words(chain)}",
         hint="check the address and that the host is up; a VCH needs some minutes after a restart",
     )
+
+
+def broke_off(error: BaseException) -> bool:
+    """Tells whether the host hung up while we were sending, which over TLS may hide why."""
+    abrupt = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError)
+    return any(isinstance(reason, abrupt) for reason in _reasons(error))
 
 
 def _explain_tls(error: ssl.SSLError, host: str) -> ImagepipeError:

@@ -125,6 +125,7 @@ def harbor(layout: Layout, places: Places, flavour: str, certificate: tuple[Path
         "state_file": str(layout.data("harbor") / "harbor.db"),
         "admin_password_file": str(layout.password("admin")),
         "faults": {},
+        "faults_file": str(layout.configuration("harbor-faults.json")),
     }
     layout.data("harbor").mkdir(mode=0o700, parents=True, exist_ok=True)
     return _module(layout, "harbor", "harbor", settings)

@@ -30,10 +30,6 @@ def test_a_client_certificate_of_another_authority_is_refused_by_the_vch(box: Bo
     assert not box.host("vch-a").holds(signed)
 
 
-@pytest.mark.xfail(
-    reason="TLS 1.3 lets us send before the engine has judged our certificate; mostly its alert is there but not read",
-    strict=False,  # a race: about every fourth time the alert comes first
-)
 def test_a_client_certificate_of_another_authority_is_refused_by_an_engine(box: Box, cli: Cli, signed: str) -> None:
     config = box.config({"targets.engine-a.cert_path": str(box.world.foreign_client("engine-a"))})
     run = cli.run("promote", signed, "--to", "engine-a", "--yes", "--json", config=config)
@@ -58,7 +54,7 @@ def test_a_wrong_registry_password_is_told_as_such(
         "promote": ("promote", signed, "--to", "vch-a", "--yes"),
     }
     run = cli.run(*argv[command], "--json", cwd=workspace("locked").folder, config=config)
-    run.fails(5, box.registry.host, hint="password|credentials", kind="credentials", schema=_schema(command))
+    run.fails(5, box.registry.host, hint="password|credentials", kind="credentials")
     assert box.registry.tags("es-sandbox/locked") == []
 
 
@@ -73,7 +69,7 @@ def test_a_robot_that_may_only_pull_is_told_which_right_it_lacks(
     config = box.config({"harbor.username": robot["name"], "harbor.password_file": str(secret)})
     made = workspace("readonly")
     run = cli.run("run", "readonly", "--json", cwd=made.folder, config=config)
-    run.fails(5, "push", hint="push|may do this", kind="permission", schema=_schema("run"))
+    run.fails(5, "push", hint="push|may do this", kind="permission")
     assert box.registry.tags(made.repository) == []
 
 
@@ -106,8 +102,3 @@ def test_a_guest_may_read_and_not_sign(box: Box, cli: Cli, signed: str) -> None:
     cli.run("verify", signed, config=config).ok()
     stranger = box.token(email="gus@es-sandbox.test")
     cli.run("sign", signed, "--json", config=config, env=stranger).fails(5, "es-sandbox/signed", kind="permission")
-
-
-def _schema(command: str) -> str:
-    """Returns where the error stands: `run` tells of every image, also of one that failed."""
-    return "imagepipe.run/v1" if command == "run" else "imagepipe.error/v1"

@@ -92,7 +92,7 @@ def test_a_pushed_image_that_reads_back_as_other_bytes_is_not_signed(
     cli.run("run", "garbled", "--no-push", cwd=made.folder).ok()  # the base is on the build host from here on
     with box.registry_faults(corrupt_manifests=["*"]):
         run = cli.run("run", "garbled", "--json", cwd=made.folder)
-    run.fails(6, "es-sandbox/garbled", kind="digest_mismatch", schema="imagepipe.run/v1")
+    run.fails(6, "es-sandbox/garbled", kind="digest_mismatch")
     assert box.registry.attached(made.repository, box.registry.digest(made.repository, "1.0")) == []
     # Once the registry is well, the same command heals it.
     healed = cli.run("run", "garbled", cwd=made.folder).ok().out.strip()
@@ -107,7 +107,7 @@ def test_somebody_elses_push_to_the_same_tag_is_seen_and_not_signed(
     move = {f"{made.repository}:1.0": {"to": other.digest, "after_reads": 0}}
     with box.registry_faults(tag_moves=move, rules=[]):
         run = cli.run("run", "raced", "--json", cwd=made.folder)
-    run.fails(6, other.digest, hint="unique", kind="digest_mismatch", schema="imagepipe.run/v1")
+    run.fails(6, other.digest, hint="unique", kind="digest_mismatch")
     assert box.registry.attached(made.repository, other.digest) == []
 
 
@@ -116,7 +116,7 @@ def test_a_registry_that_is_away_is_exit_8_after_some_tries(
 ) -> None:
     away = box.registry.host.replace(":8443", ":1")
     run = cli.run("run", "nowhere", "--json", cwd=workspace("nowhere").folder, config=box.config({"registry": away}))
-    run.fails(8, away, kind="unavailable", schema="imagepipe.run/v1")
+    run.fails(8, away, kind="unavailable")
     assert "trying again" in run.err
 
 
