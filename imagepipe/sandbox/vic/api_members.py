@@ -16,8 +16,8 @@ from imagepipe.sandbox.vic.api_system import auth_mode
 from imagepipe.sandbox.vic.directory import ROLE_NAMES, Project
 from imagepipe.sandbox.vic.parts import Call
 
-_MASTER: Final = 4
-_MASTER_SINCE: Final = (1, 8)
+_LATER: Final = {(1, 8): {4: "master"}, (1, 10): {5: "limitedGuest"}}
+"""Roles by the version that brought them. Source: goharbor/harbor v1.8.0, v1.10.0 src/common/const.go."""
 _LIST: Final = """SELECT m.id, m.project_id, u.username AS entity_name, m.role, m.entity_id, m.entity_type
   FROM members m JOIN users u ON u.id = m.entity_id AND m.entity_type = 'u' AND u.deleted = 0 WHERE m.project_id = ?1
   UNION SELECT m.id, m.project_id, g.group_name, m.role, m.entity_id, m.entity_type
@@ -26,8 +26,11 @@ _LIST: Final = """SELECT m.id, m.project_id, u.username AS entity_name, m.role, 
 
 
 def roles(call: Call) -> dict[int, str]:
-    """Returns the roles that this version knows: a master came with 1.8."""
-    return ROLE_NAMES | ({_MASTER: "master"} if call.vic.config.release >= _MASTER_SINCE else {})
+    """Returns the roles that this version knows."""
+    known = dict(ROLE_NAMES)
+    for since, names in _LATER.items():
+        known |= names if call.vic.config.release >= since else {}
+    return known
 
 
 async def list_members(call: Call) -> Response:

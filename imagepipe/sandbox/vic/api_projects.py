@@ -21,6 +21,7 @@ NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 ZERO_TIME: Final = "0001-01-01T00:00:00Z"
 _NOT_EMPTY: Final = "the project contains repositories, can not be deleted"
 _FLAGS: Final = ("public", "enable_content_trust", "prevent_vul", "auto_scan")
+_CRITICAL_SINCE: Final = (1, 10)
 _SEVERITIES: Final = ("high", "medium", "low", "negligible")
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
@@ -95,7 +96,7 @@ async def create_project(call: Call) -> Response:
         raise RefusalError(403, "Only system admin can create project")
     asked = await call.body()
     name, metadata = str(asked.get("project_name") or ""), _texts(asked.get("metadata") or {})
-    _check_new(name, metadata)
+    _check_new(name, metadata, newer=call.vic.config.release >= _CRITICAL_SINCE)
     if call.vic.directory.project(name) is not None:
         raise RefusalError(409)
     if asked.get("public") is not None and not metadata.get("public"):
@@ -115,20 +116,20 @@ def _texts(given: Mapping[str, Any]) -> dict[str, str]:
     return dict(given)
 
 
-def _check_new(name: str, metadata: dict[str, str]) -> None:
+def _check_new(name: str, metadata: dict[str, str], *, newer: bool) -> None:
     if not 2 <= len(name) <= 255:
         length = "Project name is illegal in length. (greater than 255 or less than 2)"
         raise RefusalError(400, f"invalid request: {length}")
     if NAME.fullmatch(name) is None:
         what = "project name is not in lower case or contains illegal characters"
         raise RefusalError(400, f"invalid request: {what}")
-    problem = problem_with(metadata)
+    problem = problem_with(metadata, newer=newer)
     if problem:
         raise RefusalError(400, f"invalid request: {problem}")
 
 
-def problem_with(metadata: dict[str, str]) -> str:
-    """Returns what is wrong with metadata, and writes its values as they are stored."""
+def problem_with(metadata: dict[str, str], *, newer: bool = False) -> str:
+    """Returns what is wrong with metadata, and writes its values as they are stored; critical came with 1.10."""
     for key in _FLAGS:
         value = metadata.get(key)
         if value is None:
@@ -138,7 +139,7 @@ def problem_with(metadata: dict[str, str]) -> str:
         metadata[key] = str(value in _TRUE).lower()
     severity = metadata.get("severity")
     if severity is not None:
-        if severity.lower() not in _SEVERITIES:
+        if severity.lower() not in _SEVERITIES + (("critical",) if newer else ()):
             return f"invalid severity {severity}"
         metadata["severity"] = severity.lower()
     return ""
