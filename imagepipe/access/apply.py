@@ -133,7 +133,7 @@ class _Run:
             self.failed.append(Failure(change, blocked, skipped=True))
             return
         try:
-            with step(self.sink, change.action.value, f"{change.project} {change.subject}"):
+            with step(self.sink, change.action.value, _subject(change)):
                 self.changes.make(change)
         except ImagepipeError as error:
             self._away = self._away + 1 if isinstance(error, UnavailableError) else 0
@@ -154,3 +154,7 @@ class _Run:
             if failure.change.action is Action.CREATE_PROJECT or (takes_away and made_admin):
                 return failure.error
         return None
+
+
+def _subject(change: Change) -> str:
+    return change.project if change.action is Action.CREATE_PROJECT else f"{change.project} {change.subject}"

@@ -64,7 +64,7 @@ class RobotDocument(_Strict):
 
 def _unmanaged(value: str) -> str:
     if value not in tuple(Unmanaged):
-        raise ValueError(f"must be one of {', '.join(Unmanaged)}{did_you_mean(value, list(Unmanaged))}")
+        raise ValueError(f"must be one of {', '.join(Unmanaged)}{did_you_mean(value, map(str, Unmanaged))}")
     return value
 
 
@@ -135,7 +135,7 @@ def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key,
     seen: dict[tuple[str, str], str] = {}
     for role, names in project.members.items():
         if _role(role) is None:
-            near = did_you_mean(role, list(Role))
+            near = did_you_mean(role, map(str, Role))
             yield (*base, "members", role), f"no role named {role!r}; use one of {', '.join(Role)}{near}"
         for index, name in enumerate(names):
             key = (*base, "members", role, index)

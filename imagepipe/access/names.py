@@ -26,6 +26,7 @@ __all__ = [
     "named_rights",
     "need_family",
     "robot_name",
+    "short_rights",
 ]
 
 # Projects and robots alike. Source: Harbor v2.15.2 src/server/v2.0/handler/{project,robot}.go; 255 characters.
@@ -78,6 +79,23 @@ def named_rights(rights: frozenset[Right]) -> list[str]:
         if members == rights:
             return [name]
     return sorted(map(str, rights))
+
+
+def short_rights(rights: frozenset[Right]) -> str:
+    """Returns rights in a word or two: a permission set, or the largest one within them and how many more.
+
+    >>> short_rights(PERMISSION_SETS["push"] | {Right.parse("scan:read")})
+    'push and 1 more'
+    """
+    name, size = max(
+        ((name, len(held)) for name, held in PERMISSION_SETS.items() if held <= rights), key=_second, default=("", 0)
+    )
+    more = len(rights) - size
+    return f"{name} and {more} more" if name and more else name or ", ".join(named_rights(rights))
+
+
+def _second(pair: tuple[str, int]) -> int:
+    return pair[1]
 
 
 def need_family(robots: Iterable[Robot], name: str, where: str) -> tuple[Robot, ...]:

@@ -91,7 +91,7 @@ class SecretFile:
                 return _from_json(text)
             case SecretForm.ENV:
                 return _from_env(text)
-            case SecretForm.SECRET:
+            case _:
                 return Credential("", text.strip()) if text.strip() else None
 
     def _content(self, login: str, secret: str) -> str:
@@ -100,7 +100,7 @@ class SecretFile:
                 return json.dumps({"username": login, "password": secret}) + "\n"
             case SecretForm.ENV:
                 return f"{_NAME}={shlex.quote(login)}\n{_PASSWORD}={shlex.quote(secret)}\n"
-            case SecretForm.SECRET:
+            case _:
                 return f"{secret}\n"
 
     def _beside(self, content: bytes) -> Path:

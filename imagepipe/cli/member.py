@@ -154,7 +154,7 @@ def _role(text: str, admin: Administration) -> Role:
     try:
         role = Role.parse(text)
     except InputError as error:
-        raise UsageError(f"{error.message}{did_you_mean(text, list(Role))}", hint=error.hint) from error
+        raise UsageError(f"{error.message}{did_you_mean(text, map(str, Role))}", hint=error.hint) from error
     if role not in admin.roles:
         raise UnsupportedError(
             f"{admin.dialect} {admin.version} has no role {role}", hint=f"use one of {', '.join(admin.roles)}"

@@ -197,7 +197,7 @@ def robot_document(robot: Robot) -> dict[str, Any]:
 def _described(
     project: Project, facts: ProjectFacts, members: Sequence[Member] | None, robots: Sequence[Robot] | None
 ) -> str:
-    from imagepipe.access.names import named_rights
+    from imagepipe.access.names import short_rights
 
     lines = [
         ("project", project.name),
@@ -216,7 +216,7 @@ def _described(
             if robot.expires_at
             else "never expires"
         )
-        lines.append(("robot", f"{robot.login} {','.join(named_rights(robot.rights))} {ends}"))
+        lines.append(("robot", f"{robot.login} {short_rights(robot.rights)} {ends}"))
     if members is None:
         lines.append(("members", "not shown to you"))
     return table(("what", "value"), lines)

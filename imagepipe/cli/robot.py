@@ -13,7 +13,7 @@ from imagepipe.cli.command import Failure, command
 from imagepipe.cli.project import robot_document
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, day, table
-from imagepipe.errors import AccessError, DriftError, InputError, UsageError
+from imagepipe.errors import AccessError, DriftError, InputError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def list_robots(
     ] = None,
 ) -> None:
     """List robots with their rights and expiry."""
-    from imagepipe.access.names import named_rights
+    from imagepipe.access.names import short_rights
     from imagepipe.wiring import SystemClock
 
     now = SystemClock().now()
@@ -83,8 +83,7 @@ def list_robots(
     )
     document: dict[str, Any] = {"schema": "imagepipe.robot-list/v1", "robots": [robot_document(one) for one in found]}
     rows = [
-        (one.login, ",".join(named_rights(one.rights)), day(one.expires_at), _state(one, now), one.description)
-        for one in found
+        (one.login, short_rights(one.rights), day(one.expires_at), _state(one, now), one.description) for one in found
     ]
     session.answer(document, table(("login", "can", "expires", "state", "description"), rows))
     if error is not None:
@@ -202,7 +201,7 @@ def _robots(project: str | None, admin: Administration) -> Iterator[Robot]:
     for one in (None, *admin.projects.list()):
         try:
             yield from robots.list(one)
-        except AccessError:
+        except (AccessError, UnsupportedError):
             # Those of the whole Harbor are for system administrators, those of a project for its members.
             continue
 

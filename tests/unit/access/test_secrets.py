@@ -1,0 +1,108 @@
+import json
+import stat
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagepipe.access.secrets import SecretFile, SecretFolder, SecretForm, nowhere
+from imagepipe.errors import InputError
+from imagepipe.model.access import Robot, RobotSecret
+from imagepipe.model.result import Credential
+
+ROBOT = Robot("ci", "robot$es+ci", "es", frozenset(), None, disabled=False)
+MADE = RobotSecret(ROBOT, "S3cret'with$odd\"chars")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("ci.env", SecretForm.ENV), ("ci.json", SecretForm.JSON), ("ci", SecretForm.SECRET)]
+)
+def test_a_secret_is_for_its_owner_only_and_reads_back(tmp_path: Path, name: str, form: SecretForm) -> None:
+    file = SecretFile.at(tmp_path / name)
+    assert file.form is form
+    assert file.held() is None
+    (tmp_path / name).write_text("")
+    (tmp_path / name).chmod(0o644)
+    file.check()
+    file.deliver(MADE)
+    assert mode(tmp_path / name) == 0o600
+    held = file.held()
+    assert held == Credential("" if form is SecretForm.SECRET else "robot$es+ci", MADE.secret)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_shell_reads_an_env_file_as_it_is_meant(tmp_path: Path) -> None:
+    SecretFile.at(tmp_path / "ci.env").deliver(MADE)
+    script = '. ./ci.env; printf \'%s\\n\' "$HARBOR_USERNAME" "$HARBOR_PASSWORD"'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == f"robot$es+ci\n{MADE.secret}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b"nonsense"),
+        ("a.json", b"[]"),
+        ("a.json", json.dumps({"username": "x"}).encode()),
+        ("a.env", b"HARBOR_USERNAME='unfinished"),
+        ("a.env", b"HARBOR_USERNAME=x\n"),
+        ("a", b"  \n"),
+        ("a", b"\xff\xfe"),
+    ],
+)
+def test_what_somebody_else_wrote_is_no_credential(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert SecretFile.at(tmp_path / name).held() is None
+
+
+def test_a_place_that_cannot_be_written_is_known_before_there_is_a_secret(tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "ci.env", tmp_path):
+        with pytest.raises(InputError, match="the secret cannot be written there"):
+            SecretFile.at(path).check()
+    with pytest.raises(InputError, match="the secret cannot be written there"):
+        SecretFile.at(tmp_path / "none" / "ci.env").deliver(MADE)
+
+
+def test_what_an_interrupted_run_left_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    file = SecretFile.at(tmp_path / "ci.env")
+    file._beside(b"half").rename(file._beside(b""))
+    file.deliver(MADE)
+    assert [path.name for path in tmp_path.iterdir()] == ["ci.env"]
+
+
+def test_a_link_in_place_of_the_new_file_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    file = SecretFile.at(tmp_path / "ci")
+    made = file._beside(b"")
+    made.unlink()
+    made.symlink_to(victim)
+    file.deliver(MADE)
+    assert victim.read_text() == "kept"
+
+
+def test_a_folder_has_one_file_per_robot_whatever_its_generation(tmp_path: Path) -> None:
+    folder = SecretFolder(tmp_path / "deep" / "secrets")
+    folder.check()
+    folder.deliver(MADE)
+    folder.deliver(RobotSecret(replace(ROBOT, name="ci.g2", login="robot$es+ci.g2"), "Newer1"))
+    folder.deliver(RobotSecret(replace(ROBOT, project=None), "Whole1"))
+    assert mode(folder.path) == 0o700
+    assert sorted(path.name for path in folder.path.iterdir()) == ["+ci.env", "es+ci.env"]
+    assert folder.file("es", "ci").held() == Credential("robot$es+ci.g2", "Newer1")
+
+
+def test_a_folder_that_cannot_be_is_known_before_there_is_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="no folder for secrets"):
+        SecretFolder(tmp_path / "file").check()
+
+
+def test_a_secret_that_goes_nowhere_is_not_shown() -> None:
+    nowhere(MADE)
+    assert MADE.secret not in repr(MADE)
