@@ -56,6 +56,16 @@ class Groups:
         key = "ldap_group_dn" if self.by_dn(principal) else "group_name"
         return {"member_group": {key: principal.name, "group_type": kind}}
 
+    def hint_when_broken(self, principal: Principal) -> str | None:
+        """Returns what to try when adding a member keeps failing with 500, or None when nothing is known.
+
+        Source: goharbor/harbor v2.15.2 src/core/auth/ldap/ldap.go (SearchGroup): a directory's "no such object" and
+        text that is no DN become plain errors, and so 500.
+        """
+        if principal.kind is PrincipalKind.USER or self._session.auth_mode != "ldap_auth":
+            return None
+        return "check the group's DN: Harbor breaks so on one that its directory does not have"
+
     def numbers(self, dn: str, what: str) -> frozenset[int] | None:
         """Returns the ids of the LDAP group with that DN, none or one; None where we may not know DNs."""
         if not self._session.caller.system_admin:

@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 
-from imagepipe.errors import InputError, NotFoundError, RefusedError, UnsupportedError
+from imagepipe.errors import InputError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
 from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call
 from imagepipe.harbor.paging import Listing, every
@@ -63,7 +63,11 @@ class Membership2:
             return there
 
         with self._session.inside(project.name):
-            return change.until(attempt)
+            try:
+                return change.until(attempt)
+            except UnavailableError as error:
+                hint = self._groups.hint_when_broken(principal)
+                raise UnavailableError(error.message, hint=hint or error.hint) from error
 
     def set_role(self, project: Project, member: Member, role: Role) -> Member:
         """Gives a member another role and returns it as read back.
