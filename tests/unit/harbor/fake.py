@@ -31,11 +31,12 @@ def refused(status: int, message: str = "") -> httpx.Response:
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """Time that passes only when somebody sleeps; `meanwhile` is what happens then."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.slept: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def __call__(self) -> float:
         return self.now_s
@@ -43,6 +44,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now_s += seconds
+        self.meanwhile()
 
 
 @dataclass

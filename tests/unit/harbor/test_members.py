@@ -138,6 +138,15 @@ def test_a_403_is_told_apart_from_a_project_that_is_not_there() -> None:
     assert caught.value.message.count("exists") == 1
 
 
+def test_a_right_that_is_lacking_for_a_write_is_told_once() -> None:
+    harbor = FakeHarbor()
+    harbor.always(POST, lambda: refused(403, "forbidden"))
+    with pytest.raises(PermissionRefusedError, match="admin lacks the right") as caught:
+        of(harbor).add(P, ALICE, Role.GUEST)
+    assert caught.value.message.count("project p exists") == 1
+    assert caught.value.hint == "ask an admin of project p for the right, or use another account"
+
+
 def test_a_name_cannot_climb_out_of_its_project() -> None:
     harbor = FakeHarbor()
     with pytest.raises(NotFoundError):
@@ -166,6 +175,15 @@ def test_a_lost_answer_to_a_change_or_removal_is_looked_after(*, after: bool) ->
     harbor.once(DELETE, refused(500), after=after)
     members.remove(P, member)
     assert harbor.members == []
+
+
+def test_a_removal_that_takes_effect_late_is_a_removal() -> None:
+    harbor = FakeHarbor()
+    harbor.member("alice", 3)
+    harbor.always(DELETE, lambda: refused(500))
+    harbor.clock.meanwhile = harbor.members.clear
+    of(harbor).remove(P, Member(ALICE, Role.GUEST))
+    assert harbor.count("DELETE") == 1
 
 
 def test_a_harbor_that_stays_broken_is_reported_in_its_own_words() -> None:

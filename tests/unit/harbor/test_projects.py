@@ -157,6 +157,14 @@ def test_a_lost_answer_to_a_deletion_is_looked_after(*, after: bool) -> None:
     assert harbor.projects == []
 
 
+def test_a_deletion_that_takes_effect_late_is_a_deletion() -> None:
+    harbor = FakeHarbor()
+    harbor.always(DELETE, lambda: refused(500))
+    harbor.clock.meanwhile = harbor.projects.clear
+    of(harbor).delete(P)
+    assert harbor.count("DELETE") == 1
+
+
 def test_a_project_that_was_made_anew_is_not_deleted_in_the_place_of_the_old_one() -> None:
     harbor = FakeHarbor()
     with pytest.raises(RefusedError, match="another project"):

@@ -7,6 +7,7 @@ from imagepipe.errors import NotFoundError, PermissionRefusedError, RefusedError
 from imagepipe.harbor.v2.audit import AuditLog2
 from imagepipe.harbor.v2.rights import grants
 from imagepipe.harbor.v2.robots import Robots2
+from imagepipe.harbor.wire import WireCreatedRobot
 from imagepipe.model.access import PERMISSION_SETS, Project, Right, Robot, RobotRequest
 from tests.unit.harbor.fake import FakeHarbor, Json, refused
 
@@ -151,6 +152,10 @@ def test_a_robot_with_other_rights_than_asked_for_is_deleted_again() -> None:
     with pytest.raises(RefusedError, match="other rights"):
         of(harbor).create(CI, P)
     assert harbor.robots == []
+
+
+def test_a_robots_secret_shows_in_no_repr() -> None:
+    assert "Secret50" not in repr(WireCreatedRobot(id=50, name="robot$p+ci", secret="Secret50"))
 
 
 def test_a_robot_that_denies_something_does_not_hold_it() -> None:
