@@ -128,7 +128,7 @@ class EvidenceReader:
         return None
 
     def findings(
-        self, image: Pinned, trusted: Sequence[Signatory], kinds: Sequence[str] | None = None
+        self, image: Pinned, trusted: Sequence[Signatory], kinds: Sequence[str] | None = None, *, since: str = ""
     ) -> tuple[Finding, ...]:
         """Returns what is attached to the image, in the registry's order, each with what it came to.
 
@@ -137,12 +137,14 @@ class EvidenceReader:
             trusted: Whose statements count.
             kinds: The predicate types wanted; what the list calls otherwise is not read. Whoever could call a statement
                 otherwise in the list could take it out of the list as well.
+            since: What the list says was made before is not read; ISO 8601 in UTC, "" for everything.
         """
         listed = ((descriptor, _said(descriptor)) for descriptor in self._listed(image))
         return tuple(
             self._finding(image, descriptor, kind, trusted)
             for descriptor, kind in listed
-            if kinds is None or kind is None or kind in kinds
+            if (kinds is None or kind is None or kind in kinds)
+            and descriptor.annotations.get(media.CREATED_ANNOTATION, since) >= since
         )
 
     def _finding(

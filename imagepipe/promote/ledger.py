@@ -9,9 +9,11 @@ The newest record of a target is found by a tag; each names the one before it, s
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
-from imagepipe.errors import NotFoundError, VerificationError
+from imagepipe.errors import NotFoundError, RefusedError, VerificationError
 from imagepipe.evidence.reader import Finding
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory
@@ -22,6 +24,11 @@ from imagepipe.model.reference import Pinned, Repository
 from imagepipe.promote.ports import World
 
 __all__ = ["Chain", "Ledger", "Place", "Standing", "entry_of"]
+
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+# Clocks of those who promote differ by less, or the newest record is only found by its tag.
+_SKEW: Final = timedelta(hours=2)
 
 
 class Standing(StrEnum):
@@ -82,7 +89,8 @@ class Ledger:
     def __init__(self, world: World, *, also: Sequence[Signatory] = ()) -> None:
         self._world = world
         self._also = tuple(also)
-        self._read: dict[tuple[Pinned, tuple[Signatory, ...]], tuple[Finding, ...]] = {}
+        # By image, whom we believe, and since when; "" for everything.
+        self._read: dict[tuple[Pinned, tuple[Signatory, ...], str], tuple[Finding, ...]] = {}
         self._heads: dict[tuple[Repository, Target], tuple[Entry | None, str]] = {}
 
     def newest(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Entry | None:
@@ -94,11 +102,7 @@ class Ledger:
             near: Images whose records are looked at beside those of the tag's image and of the one before it.
         """
         head, _ = self._head(repository, target)
-        images = dict.fromkeys(near)
-        if head is not None:
-            images |= dict.fromkeys([head.image, *_before(head)])
-        known = [entry for image in images for entry in self._entries(repository.pin(image), target)]
-        return max(known, key=lambda entry: entry.order, default=None)
+        return self._newest(repository, target, head, near, since=_shortly_before(head) if head else "")
 
     def entries(self, image: Pinned, target: Target) -> tuple[Entry, ...]:
         """Returns what the proven records at an image say of a target."""
@@ -115,7 +119,7 @@ class Ledger:
     def chain(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Chain:
         """Returns all records of a target, with what is wrong with them."""
         head, told = self._head(repository, target)
-        newest = self.newest(repository, target, near)
+        newest = self._newest(repository, target, head, near, since="")
         breaks, notes = [told] if told else [], list[str]()
         if newest is not None and head is None and not told and newest.link.sequence > 1:
             breaks.append(
@@ -127,6 +131,15 @@ class Ledger:
         places += self._beside(repository, target, [*near, *(place.image for place in places)], places)
         breaks += [f"{place.why}: {place.record}" for place in places if place.entry and place.why]
         return Chain(target.name, tuple(sorted(places, key=_order)), tuple(breaks), tuple(notes))
+
+    def _newest(
+        self, repository: Repository, target: Target, head: Entry | None, near: Iterable[Digest], *, since: str
+    ) -> Entry | None:
+        images = dict.fromkeys(near)
+        if head is not None:
+            images |= dict.fromkeys([head.image, *_before(head)])
+        known = [entry for image in images for entry in self._entries(repository.pin(image), target, since)]
+        return max([*known, *([head] if head else [])], key=lambda entry: entry.order, default=None)
 
     def _walk(self, repository: Repository, target: Target, newest: Entry | None, breaks: list[str]) -> Iterator[Place]:
         """Yields the places from the newest record to the first; past a gap it goes on with the next record known."""
@@ -141,6 +154,7 @@ class Ledger:
                     breaks.append(f"sequence {at.link.sequence} names no record before it: {at.record}")
                 return
             seen.add(before.image)
+            self._entries(repository.pin(before.image), target)
             found = self._at(repository, target, before)
             if found is not None:
                 if found.link.sequence != sequence:
@@ -191,22 +205,37 @@ class Ledger:
         return found, "" if found else f"the tag of the newest record points at something else: {tag} at {record}"
 
     def _at(self, repository: Repository, target: Target, place: Previous) -> Entry | None:
-        entries = self._entries(repository.pin(place.image), target)
-        return next((entry for entry in entries if entry.record == place.record), None)
+        """Returns one record; reads it alone unless all of its image's are read."""
+        image, trusted = repository.pin(place.image), self._trusted(target)
+        if (image, trusted, "") in self._read:
+            entries = self._entries(image, target)
+            return next((entry for entry in entries if entry.record == place.record), None)
+        try:
+            proof = self._world.reader.prove(image, place.record, PROMOTION_PREDICATE, trusted)
+        except (NotFoundError, RefusedError):
+            return None
+        return entry_of(Finding(proof.attachment.descriptor, None, proof), image, target.name) if proof else None
 
-    def _entries(self, image: Pinned, target: Target) -> list[Entry]:
-        return [entry for finding in self._findings(image, target) if (entry := entry_of(finding, image, target.name))]
+    def _entries(self, image: Pinned, target: Target, since: str = "") -> list[Entry]:
+        found = self._findings(image, target, since)
+        return [entry for finding in found if (entry := entry_of(finding, image, target.name))]
 
-    def _findings(self, image: Pinned, target: Target) -> tuple[Finding, ...]:
-        policy = self._world.policies.get(target.policy or "")
-        trusted = tuple(dict.fromkeys((*(policy.signed_by if policy else ()), *self._also)))
-        if (image, trusted) not in self._read:
+    def _findings(self, image: Pinned, target: Target, since: str = "") -> tuple[Finding, ...]:
+        trusted = self._trusted(target)
+        everything = self._read.get((image, trusted, ""))
+        if everything is not None:
+            return everything
+        if (image, trusted, since) not in self._read:
             try:
-                found = self._world.reader.findings(image, trusted, (PROMOTION_PREDICATE,))
+                found = self._world.reader.findings(image, trusted, (PROMOTION_PREDICATE,), since=since)
             except NotFoundError:
                 found = ()  # the image has left the registry, and its records with it
-            self._read[image, trusted] = found
-        return self._read[image, trusted]
+            self._read[image, trusted, since] = found
+        return self._read[image, trusted, since]
+
+    def _trusted(self, target: Target) -> tuple[Signatory, ...]:
+        policy = self._world.policies.get(target.policy or "")
+        return tuple(dict.fromkeys((*(policy.signed_by if policy else ()), *self._also)))
 
 
 def entry_of(finding: Finding, image: Pinned, target: str) -> Entry | None:
@@ -232,6 +261,14 @@ def _proven(entry: Entry, why: str = "") -> Place:
 
 def _order(place: Place) -> tuple[int, str]:
     return place.sequence, place.entry.finished_at if place.entry else ""
+
+
+def _shortly_before(entry: Entry) -> str:
+    """Returns a time before which nothing newer than the record was written, whatever two clocks make of it."""
+    try:
+        return (datetime.strptime(entry.finished_at, _TIME).replace(tzinfo=UTC) - _SKEW).strftime(_TIME)
+    except (ValueError, OverflowError):
+        return ""
 
 
 def _before(entry: Entry) -> tuple[Digest, ...]:

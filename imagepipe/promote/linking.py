@@ -67,7 +67,8 @@ class Linker:
             if policy and self._signatory not in policy.signed_by:
                 self._world.events(
                     Warned(
-                        one.target.name, f"policy {policy.name} does not trust {self._signatory}: its records count not"
+                        one.target.name,
+                        f"policy {policy.name} does not trust {self._signatory}: this record does not count there",
                     )
                 )
         results = {result.target: result for result in self._record.targets}

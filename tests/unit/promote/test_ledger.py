@@ -751,3 +751,22 @@ def test_the_ledger_believes_ourselves_beside_the_policy_where_we_write() -> Non
     found = Ledger(yard.small.world(), also=(STRANGER,)).newest(BARE, yard.target)
     assert isinstance(found, Entry)
     assert Ledger(yard.small.world()).newest(BARE, yard.target) is None
+
+
+def test_a_record_that_says_no_proper_time_is_still_followed() -> None:
+    yard = Yard()
+    one = yard.image()
+    named = {"target": "vch-a", "outcome": "promoted", "digest": str(one.digest), "sequence": 1}
+    yard.small.registry.tags[BARE, head_tag("vch-a")] = yard.attach(one, {"targets": [named], "finishedOn": "soon"})
+    yard.promote(yard.image())
+    assert sorted(entry.link.sequence for entry in yard.chain().entries) == [1, 2]
+
+
+def test_what_the_list_says_is_too_old_is_not_read() -> None:
+    yard = Yard()
+    (one,) = yard.promoted(1)
+    world = yard.small.world()
+    yard.small.registry.calls.clear()
+    assert world.reader.findings(BARE.pin(one.digest), (CI,), since="2999-01-01T00:00:00Z") == ()
+    assert yard.small.registry.calls == ["list"]
+    assert len(world.reader.findings(BARE.pin(one.digest), (CI,), since="2000-01-01T00:00:00Z")) == 2
