@@ -9,7 +9,7 @@ import uvicorn
 
 from imagepipe.sandbox.harbor.app import create_app
 from imagepipe.sandbox.harbor.config import HarborConfig
-from imagepipe.sandbox.vic import create_app as create_old_app
+from imagepipe.sandbox.vic.serve import serve as serve_old
 
 _API_2 = (2, 0)
 
@@ -24,9 +24,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="imagepipe.sandbox.harbor", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="harbor.json")
     config = HarborConfig.from_file(parser.parse_args().config)
-    old = config.flavour == "vic" or config.release < _API_2
+    if config.flavour == "vic" or config.release < _API_2:
+        serve_old(config)
+        return
     uvicorn.run(
-        create_old_app(config) if old else create_app(config),
+        create_app(config),
         host=config.listen_host,
         port=config.listen_port,
         ssl_certfile=config.cert_file,
