@@ -9,11 +9,11 @@ from collections.abc import Callable
 from imagepipe.access.names import families, family_of, matching, robot_name
 from imagepipe.access.read import find_project
 from imagepipe.access.state import Action, Change
-from imagepipe.errors import ImagepipeError, RefusedError, UnavailableError
-from imagepipe.model.access import Member, Principal, Project, Right, RobotRequest, RobotSecret, Role
+from imagepipe.errors import ImagepipeError, PermissionRefusedError, RefusedError, UnavailableError
+from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Right, RobotRequest, RobotSecret, Role
 from imagepipe.ports.administration import Administration, Robots
 
-__all__ = ["Changes", "check_not_last_admin", "create_robot", "find_member"]
+__all__ = ["Changes", "check_not_last_admin", "create_robot", "find_member", "remove_member", "set_role"]
 
 
 class Changes:
@@ -73,14 +73,14 @@ class Changes:
             members.append(self.admin.membership.add(project, who, role))
         elif there.role is not role:
             check_not_last_admin(project.name, members, there)
-            members[members.index(there)] = self.admin.membership.set_role(project, there, role)
+            members[members.index(there)] = set_role(project, there, role, self.admin)
 
     def _remove(self, project: Project, who: Principal) -> None:
         members = self._list(project)
         there = find_member(members, who)
         if there is not None:
             check_not_last_admin(project.name, members, there)
-            self.admin.membership.remove(project, there)
+            remove_member(project, there, self.admin)
             members.remove(there)
 
     def _robot(self, change: Change, project: Project) -> None:
@@ -140,6 +140,36 @@ def _discard(request: RobotRequest, project: Project | None, robots: Robots, err
             f"{error.message}; robot {request.name} may be there, with a secret that nobody has: {second.message}",
             hint=f"look for it with `imagepipe robot list`, and delete {request.name}",
         ) from error
+
+
+def set_role(project: Project, member: Member, role: Role, admin: Administration) -> Member:
+    """Gives a member another role, be it ourselves and one that sees no members."""
+    try:
+        return admin.membership.set_role(project, member, role)
+    except PermissionRefusedError:
+        if not _gone_ourselves(project, member, admin):
+            raise
+    return Member(member.principal, role, member.handle)
+
+
+def remove_member(project: Project, member: Member, admin: Administration) -> None:
+    """Removes a member, be it ourselves."""
+    try:
+        admin.membership.remove(project, member)
+    except PermissionRefusedError:
+        if not _gone_ourselves(project, member, admin):
+            raise
+
+
+def _gone_ourselves(project: Project, member: Member, admin: Administration) -> bool:
+    """Tells whether a refusal came from reading back what we took from ourselves: we no longer see who is there."""
+    if member.principal != Principal(PrincipalKind.USER, admin.callers.caller().name):
+        return False
+    try:
+        admin.membership.list(project)
+    except PermissionRefusedError:
+        return True
+    return False
 
 
 def find_member(members: list[Member] | tuple[Member, ...], who: Principal) -> Member | None:

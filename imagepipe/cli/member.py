@@ -93,6 +93,7 @@ def set_(
     yes: Yes = False,
 ) -> None:
     """Give a member another role."""
+    from imagepipe.access.changes import set_role
     from imagepipe.model.access import Role
 
     admin = open_harbor(session)
@@ -105,7 +106,7 @@ def set_(
             protect(found, there, admin, force=force)
         session.say(f"~ {project}: {there.principal}: {there.role} -> {wanted}")
         session.confirm(f"Make {there.principal} {wanted} of {project}?", yes=yes)
-        there = admin.membership.set_role(found, there, wanted)
+        there = set_role(found, there, wanted, admin)
     _answer(session, "set", found, there, changed=changed)
 
 
@@ -118,13 +119,15 @@ def remove(
     yes: Yes = False,
 ) -> None:
     """Remove a member."""
+    from imagepipe.access.changes import remove_member
+
     admin = open_harbor(session)
     found = find(project, admin)
     there = _member(found, principal_of(name, group=group), admin)
     protect(found, there, admin, force=force)
     session.say(f"- {project}: {there.principal} ({there.role})")
     session.confirm(f"Remove {there.principal} from {project}?", yes=yes)
-    admin.membership.remove(found, there)
+    remove_member(found, there, admin)
     _answer(session, "remove", found, there, changed=True)
 
 

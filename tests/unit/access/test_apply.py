@@ -1,9 +1,10 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from imagepipe.access.apply import Applied, apply_plan, needs_secrets
-from imagepipe.access.changes import Changes, check_not_last_admin, create_robot
+from imagepipe.access.changes import Changes, check_not_last_admin, create_robot, remove_member, set_role
 from imagepipe.access.plan import plan_access
 from imagepipe.access.read import find_project, read_access
 from imagepipe.access.secrets import nowhere
@@ -289,3 +290,57 @@ def test_a_role_is_given_to_who_is_no_longer_a_member() -> None:
     there = world(BEFORE)
     Changes(there.harbor.administration(), nowhere).make(Change("es", Action.SET_ROLE, "carol", "developer", "guest"))
     assert there.harbor.members["es"][Principal.parse("carol")] is Role.GUEST
+
+
+@pytest.mark.parametrize("write", [Action.REMOVE_MEMBER, Action.SET_ROLE])
+def test_a_refusal_that_changed_nothing_stays_a_refusal(write: Action) -> None:
+    there = world(es(members(root=Role.PROJECT_ADMIN, admin=Role.PROJECT_ADMIN)))
+    no = PermissionRefusedError("no")
+    there.harbor.refusals = {f"member.{what} es {who}": no for what in ("remove", "set") for who in ("root", "admin")}
+    changes = Changes(there.harbor.administration(), nowhere)
+    for who in ("root", "admin"):
+        with pytest.raises(PermissionRefusedError):
+            changes.make(Change("es", write, who, "projectAdmin", "guest"))
+
+
+class Departing(Blind):
+    """Reads back what it wrote, as Harbor's adapters do, and is refused when it wrote itself out."""
+
+    def set_role(self, project: Project, member: Member, role: Role) -> Member:
+        super().set_role(project, member, role)
+        raise PermissionRefusedError("forbidden")
+
+    def remove(self, project: Project, member: Member) -> None:
+        super().remove(project, member)
+        self.list(project)
+
+    def list(self, project: Project) -> tuple[Member, ...]:
+        if self.harbor.members[project.name].get(Principal.parse("admin")) is Role.LIMITED_GUEST:
+            raise PermissionRefusedError("forbidden")
+        return super().list(project)
+
+
+def test_who_can_no_longer_see_a_project_has_left_it() -> None:
+    harbor = MemoryHarbor()
+    project = harbor.add_project("es", {"root": Role.PROJECT_ADMIN, "admin": Role.PROJECT_ADMIN})
+    admin = replace(harbor.administration(), membership=Departing(harbor))
+    ourselves = Member(Principal.parse("admin"), Role.PROJECT_ADMIN)
+    assert set_role(project, ourselves, Role.LIMITED_GUEST, admin).role is Role.LIMITED_GUEST
+    harbor.members["es"][ourselves.principal] = Role.PROJECT_ADMIN
+    remove_member(project, ourselves, admin)
+    assert list(harbor.members["es"]) == [Principal.parse("root")]
+
+
+def test_a_robot_that_may_be_left_without_a_secret_is_told_by_name() -> None:
+    harbor = MemoryHarbor()
+    project = harbor.add_project("es", {"root": Role.PROJECT_ADMIN})
+    robots = harbor.administration().require_robots()
+    harbor.script = ["lost", "broken"]
+    with pytest.raises(UnavailableError, match="robot ci may be there, with a secret that nobody has") as caught:
+        create_robot(robots, RobotRequest("ci", "es", PULL, 1), project, nowhere)
+    assert "delete ci" in str(caught.value.hint)
+    harbor.robots.clear()
+    harbor.script = ["lost"]
+    with pytest.raises(UnavailableError):
+        create_robot(robots, RobotRequest("ci", "es", PULL, 1), project, nowhere)
+    assert harbor.robots == {}
