@@ -92,6 +92,7 @@ def main(options: argparse.Namespace) -> int:
         # The file is what is there, so that a plan with changes fails the bench.
         ours, requests = bench.ours("plan", str(bench.file), "--detailed-exitcode")
         rows = [_row(f"access plan, {size}", ours, requests) | _memory(ours)]
+        rows.append(_row(f"access export, {size}", *bench.ours("export")) | {"ok": True})
         peers = tuple(_WORDS) if importlib.util.find_spec("harborapi") else ()
         for way in peers:
             theirs, asked = bench.theirs(way)

@@ -152,7 +152,7 @@ def test_a_scan_that_the_sandbox_made_up_is_shown_and_stops_a_pull(harbor: Harbo
     assert harbor.get_manifest(R, "v1").status_code == 200
     harbor.harbor.faults.set(scans={pushed.digest: VULNERABLE})
     overview = harbor.ok("GET", f"{A}/v1?with_scan_overview=true").json()["scan_overview"]
-    report = overview["application/vnd.scanner.adapter.vuln.report.harbor+json; version=1.0"]
+    report = overview["application/vnd.security.vulnerability.report; version=1.1"]
     assert (report["scan_status"], report["severity"], report["summary"]["total"]) == ("Success", "High", 3)
     messages = {
         "Success": f"current image with 3 vulnerabilities cannot be pulled due to {POLICY}To continue with pull, "
@@ -167,6 +167,29 @@ def test_a_scan_that_the_sandbox_made_up_is_shown_and_stops_a_pull(harbor: Harbo
         harbor.harbor.faults.set(scans={pushed.digest: VULNERABLE | {"status": status}})
         refused = harbor.get_manifest(R, "v1")
         assert (refused.status_code, refused.text) == (412, error_body("PROJECTPOLICYVIOLATION", message))
+
+
+def test_a_scan_is_asked_for_and_brings_its_report(harbor: HarborClient) -> None:
+    pushed = harbor.push(R, "v1")
+    finding = {"id": "CVE-2026-1", "package": "musl", "version": "1.2.4", "fix_version": "1.2.5", "severity": "High"}
+    found = VULNERABLE | {"vulnerabilities": [finding]}
+    harbor.harbor.faults.set(scans={pushed.digest: {"status": "NotScanned", "then": found}})
+    assert "scan_overview" not in harbor.ok("GET", f"{A}/v1?with_scan_overview=true").json()
+    assert harbor.api("POST", f"{A}/v1/scan", TEAM_LOGINS["dev"]).status_code == 403
+    assert harbor.api("POST", f"{A}/v1/scan", json={"scan_type": "vulnerability"}).status_code == 202
+    (overview,) = harbor.ok("GET", f"{A}?with_scan_overview=true").json()[0]["scan_overview"].values()
+    assert overview["scan_status"] == "Success"
+    older = {"X-Accept-Vulnerabilities": "application/vnd.scanner.adapter.vuln.report.harbor+json; version=1.0"}
+    reports = harbor.ok("GET", f"{A}/v1/additions/vulnerabilities", headers=older).json()
+    assert reports[older["X-Accept-Vulnerabilities"]]["vulnerabilities"] == [finding]
+
+
+def test_a_scan_that_runs_is_not_started_again(harbor: HarborClient) -> None:
+    pushed = harbor.push(R, "v1")
+    harbor.harbor.faults.set(scans={pushed.digest: {"status": "Running"}})
+    refused = harbor.api("POST", f"{A}/v1/scan")
+    assert (refused.status_code, refused.text) == (409, error_body("CONFLICT", "a previous scan process is Running"))
+    assert harbor.ok("GET", f"{A}/v1/additions/vulnerabilities").json() == {}
 
 
 def test_a_read_only_system_still_serves_reads_and_tokens(harbor: HarborClient) -> None:

@@ -72,7 +72,7 @@ ENDPOINTS: dict[str, dict[str, Handler]] = {
     "/repositories": {"GET": artifact.list_all_repositories},
     "/projects/{project}/repositories": {"GET": artifact.list_repositories},
     _REPOSITORY: {"GET": artifact.get_repository, "DELETE": artifact.delete_repository},
-    f"{_REPOSITORY}/artifacts": {"GET": artifact.list_artifacts},
+    f"{_REPOSITORY}/artifacts": {"GET": artifact.list_artifacts, "POST": artifact.copy_artifact},
     _ARTIFACT: {"GET": artifact.get_artifact, "DELETE": artifact.delete_artifact},
     f"{_ARTIFACT}/tags": {"GET": artifact.list_tags, "POST": artifact.create_tag},
     f"{_ARTIFACT}/tags/{{tag}}": {"DELETE": artifact.delete_tag},

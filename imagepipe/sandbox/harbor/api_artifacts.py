@@ -5,23 +5,26 @@ Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/{repository,artifact}.go
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import artifacts, audit, wire
+from imagepipe.sandbox.harbor import api_scans, artifacts, audit, copies, wire
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Robot
 from imagepipe.sandbox.harbor.paging import Listing, matcher
-from imagepipe.sandbox.harbor.problems import HarborError, bad_request, json_response, not_found
+from imagepipe.sandbox.harbor.problems import HarborError, bad_request, invalid, json_response, not_found
 from imagepipe.sandbox.harbor.store import Row
 from imagepipe.sandbox.harbor.wire import LISTED
 
-# Source: v2.15.2 src/pkg/scan/rest/v1/spec.go (MimeTypeNativeReport, MimeTypeGenericVulnerabilityReport).
-REPORT_11 = "application/vnd.security.vulnerability.report; version=1.1"
-REPORT_10 = "application/vnd.scanner.adapter.vuln.report.harbor+json; version=1.0"
+# Source: distribution/reference regexp.go (ReferenceRegexp), without a host.
+_REFERENCE = re.compile(
+    r"(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+    rf"(?::(?P<tag>{artifacts.TAG.pattern}))?(?:@(?P<digest>{artifacts.DIGEST.pattern}))?"
+)
 
 
 async def list_all_repositories(call: Call) -> Response:
@@ -140,33 +143,9 @@ def assemble(call: Call, row: Row) -> dict[str, Any]:
     if call.flag("with_label"):
         sql = "SELECT labels.* FROM labels JOIN artifact_labels ON label_id = labels.id WHERE artifact_id = ?"
         shown["labels"] = wire.nullable([wire.label(each) for each in store.all(sql, key)])
-    scan = call.harbor.faults.scan(row["digest"])
-    if call.flag("with_scan_overview") and scan is not None:
-        shown["scan_overview"] = {_report_type(call): _overview(call, scan)}
+    if call.flag("with_scan_overview"):
+        shown |= wire.slim(scan_overview=api_scans.shown(call, row["digest"]))
     return shown
-
-
-def _report_type(call: Call) -> str:
-    """Returns the first report type the client accepts; without a header, the native one."""
-    accepted = [each.strip() for each in call.request.headers.get("x-accept-vulnerabilities", "").split(",")]
-    return next((each for each in accepted if each in {REPORT_10, REPORT_11}), REPORT_10)
-
-
-def _overview(call: Call, scan: dict[str, Any]) -> dict[str, Any]:
-    """Returns a scan's summary from what the sandbox was told of it."""
-    counts = scan.get("summary", {})
-    now = call.harbor.stamp()
-    return {
-        "report_id": "5d62aa3f-7ad3-4f4a-9cf5-0d2f3b6f1c2e",
-        "scan_status": scan.get("status", "Success"),
-        "severity": scan.get("severity", "None"),
-        "duration": 1,
-        "summary": {"total": sum(counts.values()), "fixable": scan.get("fixable", 0), "summary": counts},
-        "start_time": now,
-        "end_time": now,
-        "complete_percent": 100,
-        "scanner": {"name": "Trivy", "vendor": "Aqua Security", "version": "v0.68.1"},
-    }
 
 
 def _tag(call: Call, artifact: Row, tag: Row) -> dict[str, Any]:
@@ -199,7 +178,7 @@ async def list_tags(call: Call) -> Response:
 async def create_tag(call: Call) -> Response:
     """`POST …/artifacts/{ref}/tags`: a name in use is refused even on the same artifact."""
     name = (await call.body("tag")).get("name", "")
-    _project(call, "tag", "create")
+    call.require_direct(_project(call, "tag", "create"))
     artifact = _artifact(call)
     if artifacts.TAG.fullmatch(name) is None:
         raise bad_request(f"bad request: invalid tag name: {name}")
@@ -270,18 +249,45 @@ async def remove_label(call: Call) -> Response:
 
 
 async def scan(call: Call) -> Response:
-    """`POST …/artifacts/{ref}/scan`: no scanner is installed."""
-    project = _project(call, "scan", "create")
-    _artifact(call)
-    raise HarborError("PRECONDITION", f"no available scanner for project: {project['id']}")
+    """`POST …/artifacts/{ref}/scan`; its body may be left out."""
+    asked = await call.body("scan_type") if await call.request.body() else {}
+    resource = "sbom" if asked.get("scan_type") == "sbom" else "scan"
+    project = _project(call, resource, "create")
+    return await api_scans.start(call, project, _artifact(call))
 
 
 async def vulnerabilities(call: Call) -> Response:
     """`GET …/artifacts/{ref}/additions/vulnerabilities`: `{}` when never scanned."""
     _require(call, "artifact-addition", "read")
-    result = call.harbor.faults.scan(_artifact(call)["digest"])
-    found = {"vulnerabilities": result.get("vulnerabilities", []), "severity": result.get("severity")} if result else {}
-    return json_response({_report_type(call): found} if found else {})
+    return api_scans.report(call, _artifact(call)["digest"])
+
+
+async def copy_artifact(call: Call) -> Response:
+    """`POST …/artifacts?from=`: the quota is counted before anyone asks who is asking."""
+    origin, name = call.text("from"), _repository(call)
+    found = _REFERENCE.fullmatch(origin or "")
+    target = call.store.project(call.params["project"])
+    if found and target is not None:
+        try:
+            counted = artifacts.find(call.store, found["repository"], found["digest"] or found["tag"] or "")
+        except HarborError as error:
+            raise bad_request(f"artifact {origin} not found") from error
+        copies.check_quota(call.store, counted, target, name)
+    if origin is None:
+        raise invalid("from in query is required")
+    project = _project(call, "artifact", "create")
+    call.require_direct(project)
+    if found is None:
+        raise bad_request(f"invalid input: {origin}")
+    source, reference = found["repository"], found["digest"] or found["tag"] or ""
+    call.require_project(source.partition("/")[0], "artifact", "read")
+    artifact = artifacts.find(call.store, source, reference)
+    if call.store.one("SELECT 1 FROM accessories WHERE artifact_id = ?", artifact["id"]):
+        raise HarborError("DENIED", "the operation isn't supported for an artifact accessory")
+    artifacts.ensure_repository(call.store, project, name, call.harbor.stamp())
+    await copies.Copy(call.harbor, call.caller, source, name, project).run(reference)
+    location = f"{call.request.url.path.rstrip('/')}/{reference}"
+    return Response(status_code=201, headers={"Location": location})
 
 
 def _require(call: Call, resource: str, action: str) -> None:

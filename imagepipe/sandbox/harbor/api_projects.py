@@ -46,12 +46,17 @@ async def create_project(call: Call) -> Response:
     asked = await call.body("project")
     call.require_login()
     _check_creator(call)
+    if asked.get("registry_id") is not None and not call.caller.may_system(("project", "create")):
+        raise HarborError("FORBIDDEN", "Only system admin can create proxy cache project")
     metadata = _metadata(asked)
     limit = asked.get("storage_limit") if call.caller.may_system(("project", "create")) else None
     limit = limit or int(setting(call, "storage_per_project"))
     _check_new(asked, metadata, limit)
     owner = call.caller.user_id if isinstance(call.caller, Person) else _first_admin(call)
     project_id = _insert(call, asked["project_name"], owner, metadata, limit)
+    if asked.get("registry_id"):
+        # Any registry will do: the stand-in has none, and never asks it.
+        call.store.insert("proxies", project_id=project_id, registry_id=asked["registry_id"])
     call.record(audit.of("create", "project", asked["project_name"], project_id))
     by_name = call.request.headers.get("x-resource-name-in-location", "").lower() == "true"
     return call.created(asked["project_name"] if by_name else project_id)

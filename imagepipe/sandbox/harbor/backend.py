@@ -55,10 +55,15 @@ class Backend:
         answer = await self._send(request, path, body)
         return self._dressed(request, answer, Response(await answer.aread(), status_code=answer.status_code))
 
-    async def read(self, path: str, limit: int) -> bytes:
+    async def write(self, method: str, path: str, content: bytes, kind: str) -> int:
+        """Returns the status of a request of Harbor's own, whose body is at hand; `kind` is its media type."""
+        headers = {"Content-Type": kind}
+        return (await self._client.request(method, self._url + path, content=content, headers=headers)).status_code
+
+    async def read(self, path: str, limit: int, accept: str = "") -> bytes:
         """Returns at most `limit` bytes of something small, empty when the registry does not have it."""
-        data = b""
-        async with self._client.stream("GET", self._url + path) as answer:
+        data, headers = b"", {"Accept": accept} if accept else {}
+        async with self._client.stream("GET", self._url + path, headers=headers) as answer:
             if answer.status_code != 200:
                 return b""
             async for chunk in answer.aiter_raw():

@@ -150,6 +150,11 @@ class Call:
             self.require_login()
             raise HarborError("FORBIDDEN", "forbidden")
 
+    def require_direct(self, project: Row) -> None:
+        """Raises 405 in a project that is a proxy cache."""
+        if self.store.one("SELECT 1 FROM proxies WHERE project_id = ?", project["id"]):
+            raise HarborError("METHOD_NOT_ALLOWED", "the operation isn't supported for a proxy cache project")
+
     def require_system(self, resource: str, action: str) -> None:
         """Raises 401, or 403 with the caller's own name as message."""
         self.require_login()

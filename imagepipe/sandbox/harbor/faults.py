@@ -71,6 +71,7 @@ class Faults:
     _base: dict[str, Any] = field(default_factory=dict)
     _rules: list[Rule] = field(default_factory=list)
     _reads: Counter[str] = field(default_factory=Counter)
+    _rescanned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._base = dict(self.values)
@@ -82,6 +83,7 @@ class Faults:
         self.values = values
         self._rules = [Rule(**rule) for rule in values.get("rules", [])]
         self._reads = Counter()
+        self._rescanned = set()
 
     def refresh(self) -> None:
         """Reads the file again when it changed; a file that is away or half-written changes nothing."""
@@ -131,7 +133,20 @@ class Faults:
         """Returns whether the whole system refuses changes."""
         return bool(self.values.get("read_only", False))
 
+    @property
+    def has_scanner(self) -> bool:
+        """Returns whether a scanner is installed: the switch `scans` brings one, be it empty."""
+        return "scans" in self.values
+
     def scan(self, digest: str) -> dict[str, Any] | None:
-        """Returns the scan result seeded for an artifact: status, severity, summary."""
+        """Returns the scan result seeded for an artifact: status, severity, summary.
+
+        A result may hold another one as `then`: that one counts once a scan was asked for.
+        """
         result: dict[str, Any] | None = self.values.get("scans", {}).get(digest)
-        return result
+        then: dict[str, Any] | None = (result or {}).get("then")
+        return then if then is not None and digest in self._rescanned else result
+
+    def rescan(self, digest: str) -> None:
+        """Notes that a scan was asked for."""
+        self._rescanned.add(digest)

@@ -46,6 +46,7 @@ def project(store: Store, row: Row, roles: list[int]) -> Json:
         "project_id": row["id"],
         "name": row["name"],
         **slim(owner_id=row["owner_id"], owner_name=row.get("owner_name"), current_user_role_id=best),
+        **slim(registry_id=store.value("SELECT registry_id FROM proxies WHERE project_id = ?", row["id"])),
         "creation_time": row["creation_time"],
         "update_time": row["update_time"],
         "current_user_role_ids": nullable(roles),
