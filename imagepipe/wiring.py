@@ -102,8 +102,9 @@ class Wiring:
         """Returns the configured target of that name; raises NotFoundError."""
         return self._settings.target(name)
 
+    @property
     def target_names(self) -> tuple[str, ...]:
-        """Returns the names of all configured targets."""
+        """The names of all configured targets."""
         return tuple(self._settings.targets)
 
     def policy(self, name: str | None) -> TrustPolicy:
@@ -120,8 +121,9 @@ class Wiring:
             raise SettingsError("no policy is configured", hint="add [policies.NAME] with signed_by to imagepipe.toml")
         return self._settings.policy(name or names[0])
 
+    @cached_property
     def all_signatories(self) -> tuple[Signatory, ...]:
-        """Returns everybody whom any policy trusts."""
+        """Everybody whom any policy trusts."""
         policies = (self._settings.policy(name) for name in self._settings.policies)
         return tuple(dict.fromkeys(who for policy in policies for who in policy.signed_by))
 
@@ -201,7 +203,7 @@ class Wiring:
         return DoctorWorld(
             registry=self._settings.registry,
             source=self.registry,
-            harbor_version=None,
+            harbor_version=self._harbor_version if self._settings.registry or self._settings.harbor.url else None,
             signer=None if self._settings.signing.mode == "none" else self._signer,
             build_host=lambda: EngineHost(self._endpoint(self._settings.build.host, None)),
             connect=connect,
@@ -264,6 +266,10 @@ class Wiring:
         from imagepipe.evidence.writer import EvidenceWriter
 
         return EvidenceWriter(signer=self._signer, referrers=self._referrers, reader=self.reader, clock=self._clock)
+
+    def _harbor_version(self) -> str:
+        caller = self.administration.callers.caller()
+        return f"{self.administration.dialect} {self.administration.version}, as {caller.name}"
 
     @cached_property
     def _referrers(self) -> RegistryReferrers:

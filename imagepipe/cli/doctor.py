@@ -31,7 +31,7 @@ def doctor(
     from imagepipe.doctor.checks import Level, examine
 
     wiring = session.wiring(session.settings())
-    targets = tuple(wiring.target(name) for name in target or wiring.target_names())
+    targets = tuple(wiring.target(name) for name in target or wiring.target_names)
     findings = examine(targets, wiring.doctor_world(), jobs=wiring.target_jobs)
     broken = [finding for finding in findings if finding.level is Level.FAIL]
     document = {

@@ -80,11 +80,11 @@ def history(session: Session, name: Named) -> None:
 
     wiring = session.wiring(session.settings())
     repository, digest = _named(wiring, name)
-    targets = [wiring.target(one) for one in wiring.target_names()]
+    targets = [wiring.target(one) for one in wiring.target_names]
     world = wiring.promotion_world()
     found = chains(repository, targets, world, [digest] if digest else [])
     about = repository.pin(digest) if digest else repository
-    entries = timeline(repository.pin(digest), wiring.all_signatories(), world) if digest else merged(found)
+    entries = timeline(repository.pin(digest), wiring.all_signatories, world) if digest else merged(found)
     broken = [f"{chain.target}: {one}" for chain in found for one in chain.breaks]
     error = None
     if broken:

@@ -106,7 +106,7 @@ def tree(session: Session, image: Image) -> None:
     """Show everything attached to an image, and what of it a configured policy can prove."""
     wiring = session.wiring(session.settings())
     pinned = wiring.pin(image)
-    trusted = wiring.all_signatories()
+    trusted = wiring.all_signatories
     found = wiring.reader.findings(pinned, trusted) if trusted else ()
     proven = {one.descriptor.digest: _signatory(one.proof.verified.signatory) for one in found if one.proof}
     entries: list[dict[str, Any]] = []

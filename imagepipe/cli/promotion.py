@@ -95,7 +95,7 @@ def _promote_saved(session: Session, file: Path, max_age_h: float, *, yes: bool,
     except InputError as error:
         raise error.doing(str(file)) from error
     world = wiring.promotion_world()
-    targets = {name: wiring.target(name) for name in wiring.target_names()}
+    targets = {name: wiring.target(name) for name in wiring.target_names}
     reference = wiring.reference(saved.plan.requested)
     plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)
     _carry_out(session, plan, wiring, world, yes=yes, reason=reason or saved.reason)
@@ -205,7 +205,7 @@ def status(
     from imagepipe.promote.status import survey
 
     wiring = session.wiring(session.settings())
-    known = wiring.target_names()
+    known = wiring.target_names
     chosen = [name for name in names or () if name in known]
     targets = tuple(wiring.target(name) for name in chosen or known)
     repositories = wiring.repositories([name for name in names or () if name not in known])
