@@ -13,11 +13,10 @@ from imagepipe.harbor.v2.session import Session
 from imagepipe.harbor.wire import WirePermission, WirePermissions, parse
 from imagepipe.model.access import Right
 
-__all__ = ["check_grantable", "grants", "held_rights"]
+__all__ = ["EFFECTS", "check_grantable", "grants", "held_rights"]
 
-# Harbor compares effects to the letter when a robot makes a robot, and "" is not "allow": always the same one.
-# Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/robot.go (isValidPermissionScope)
-_EFFECT: Final = "allow"
+# Both allow. We write the first; the second is what Harbor stores of a robot that was made without one.
+EFFECTS: Final = ("allow", "")
 _ALL_PROJECTS: Final = "*"
 _SYSTEM: Final = "/"
 # What exists in the system's table of rights only; what is in both is granted in all projects.
@@ -46,19 +45,20 @@ _SYSTEM_RIGHTS: Final = frozenset(
 _NEVER: Final = Right("robot", "update")
 
 
-def grants(rights: Iterable[Right], project: str | None) -> list[dict[str, object]]:
+def grants(rights: Iterable[Right], project: str | None, effect: str = EFFECTS[0]) -> list[dict[str, object]]:
     """Returns a robot's permissions as Harbor takes them.
 
     Args:
         rights: What it may do.
         project: Its project, or None for a robot of the whole Harbor, whose rights hold in every project.
+        effect: One of `EFFECTS`.
     """
     if project is not None:
-        return [_grant("project", project, rights)]
+        return [_grant("project", project, rights, effect)]
     ours = [right for right in rights if not _of_system(right)]
     systems = [right for right in rights if _of_system(right)]
     both = (("project", _ALL_PROJECTS, ours), ("system", _SYSTEM, systems))
-    return [_grant(kind, namespace, held) for kind, namespace, held in both if held]
+    return [_grant(kind, namespace, held, effect) for kind, namespace, held in both if held]
 
 
 def held_rights(permissions: Iterable[WirePermission]) -> frozenset[Right]:
@@ -67,7 +67,7 @@ def held_rights(permissions: Iterable[WirePermission]) -> frozenset[Right]:
         Right(access.resource, access.action)
         for permission in permissions
         for access in permission.access
-        if access.effect in ("", _EFFECT)
+        if access.effect in EFFECTS
     )
 
 
@@ -110,6 +110,6 @@ def _of_system(right: Right) -> bool:
     return right.resource in _SYSTEM_RESOURCES or right in _SYSTEM_RIGHTS
 
 
-def _grant(kind: str, namespace: str, rights: Iterable[Right]) -> dict[str, object]:
-    access = [{"resource": right.resource, "action": right.action, "effect": _EFFECT} for right in sorted(rights)]
+def _grant(kind: str, namespace: str, rights: Iterable[Right], effect: str) -> dict[str, object]:
+    access = [{"resource": right.resource, "action": right.action, "effect": effect} for right in sorted(rights)]
     return {"kind": kind, "namespace": namespace, "access": access}

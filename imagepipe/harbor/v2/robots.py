@@ -13,7 +13,7 @@ from imagepipe.errors import ImagepipeError, NotFoundError, PermissionRefusedErr
 from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.paging import Listing, every
-from imagepipe.harbor.v2.rights import check_grantable, grants, held_rights
+from imagepipe.harbor.v2.rights import EFFECTS, check_grantable, grants, held_rights
 from imagepipe.harbor.v2.session import Session
 from imagepipe.harbor.wire import WireCreatedRobot, WireRobot, parse
 from imagepipe.http.failure import words
@@ -53,8 +53,27 @@ class Robots2:
         check_grantable(self._session, request.rights, where, what)
         if self._named(project, request.name, what):
             raise RefusedError(f"{what}: the name is taken", hint="choose another name, or rotate that robot")
+        made = self._made(request, project, what)
+        self._prefix = made.name.removesuffix(f"{where}+{request.name}" if where else request.name)
+        return RobotSecret(self._kept(made, request, where, what), made.secret)
+
+    def _made(self, request: RobotRequest, project: Project | None, what: str) -> WireCreatedRobot:
+        """Makes a robot; as a robot in both spellings of the rights, for ours may be stored in either.
+
+        A robot's rights must be among its maker's to the letter, and "" is not "allow".
+        Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/robot.go (isValidPermissionScope)
+        """
+        try:
+            return self._posted(request, project, what, EFFECTS[0])
+        except PermissionRefusedError:
+            if self._session.caller.kind != "robot":
+                raise
+            return self._posted(request, project, what, EFFECTS[1])
+
+    def _posted(self, request: RobotRequest, project: Project | None, what: str, effect: str) -> WireCreatedRobot:
+        where = project.name if project else None
         change = Change(self._client, what)
-        call = Call("POST", "/robots", what, body=_body(request, where), accept=(409,))
+        call = Call("POST", "/robots", what, body=_body(request, where, effect), accept=(409,))
 
         def attempt() -> WireCreatedRobot | None:
             if change.in_doubt:
@@ -67,9 +86,7 @@ class Robots2:
             return parse(WireCreatedRobot, decoded(response, what), what)
 
         with _in_project(self._session, project):
-            made = change.until(attempt)
-        self._prefix = made.name.removesuffix(f"{where}+{request.name}" if where else request.name)
-        return RobotSecret(self._kept(made, request, where, what), made.secret)
+            return change.until(attempt)
 
     def disable(self, robot: Robot) -> None:
         """Switches a robot off."""
@@ -199,14 +216,14 @@ def _in_project(session: Session, project: Project | None) -> AbstractContextMan
     return session.inside(project.name) if project is not None else nullcontext()
 
 
-def _body(request: RobotRequest, project: str | None) -> dict[str, object]:
+def _body(request: RobotRequest, project: str | None, effect: str) -> dict[str, object]:
     return {
         "name": request.name,
         "description": request.description,
         "level": "system" if project is None else "project",
         "duration": _FOREVER if request.days is None else request.days,
         "disable": False,
-        "permissions": grants(request.rights, project),
+        "permissions": grants(request.rights, project, effect),
     }
 
 
