@@ -1,7 +1,7 @@
 """Opens the administration of a Harbor in the dialect that it speaks.
 
 >>> sorted(DIALECTS)
-['harbor-1', 'harbor-2']
+['admiral', 'harbor-1', 'harbor-2']
 """
 
 from collections.abc import Callable, Mapping
@@ -12,9 +12,9 @@ import httpx
 
 from imagepipe.errors import CredentialsError, UnsupportedError
 from imagepipe.events import EventSink, silent
-from imagepipe.harbor import v1, v2
+from imagepipe.harbor import admiral, v1, v2
 from imagepipe.harbor.connection import Connection
-from imagepipe.harbor.detect import HARBOR_1, HARBOR_2, Detected, detect
+from imagepipe.harbor.detect import ADMIRAL, HARBOR_1, HARBOR_2, Detected, detect
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration
 
@@ -22,7 +22,11 @@ __all__ = ["DIALECTS", "Dialect", "open_administration"]
 
 Dialect = Callable[[Connection, Detected], Administration]
 # Every dialect proves the credentials before it returns.
-DIALECTS: Final[Mapping[str, Dialect]] = {HARBOR_1: v1.administration, HARBOR_2: v2.administration}
+DIALECTS: Final[Mapping[str, Dialect]] = {
+    HARBOR_2: v2.administration,
+    HARBOR_1: v1.administration,
+    ADMIRAL: admiral.administration,
+}
 
 
 def open_administration(

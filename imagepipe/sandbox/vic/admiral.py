@@ -137,7 +137,9 @@ class Front:
         own = principal_id(credentials[0])
         if self.switches.sso or not self._state.knows_password(own, credentials[1]):
             raise XenonError(403, "forbidden", stack=False)
-        return self._opened(Response(), own)
+        response = self._opened(Response(), own)
+        response.headers[TOKEN_HEADER] = self._sessions.open(own)
+        return response
 
     def _page(self, request: Request, body: bytes) -> Response:
         """`POST /sso`: the sign-on's page, which posts itself on."""
@@ -167,7 +169,6 @@ class Front:
 
     def _opened(self, response: Response, own: str) -> Response:
         token = self._sessions.open(own)
-        response.headers[TOKEN_HEADER] = token
         cookie = f"{COOKIE}={token}; Path=/; Max-Age={int(LIFETIME_S)}; HttpOnly; Secure"
         response.headers.append("Set-Cookie", cookie)
         return response
