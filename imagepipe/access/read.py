@@ -20,6 +20,8 @@ __all__ = ["find_project", "read_access"]
 
 # Harbor serves a handful of calls at once without queueing. Source: goharbor/harbor#18440, #23789.
 _READS_AT_ONCE: Final = 4
+# Two requests find a project by its name; a page of the list holds a hundred.
+_NAMES_ONE_BY_ONE: Final = 10
 
 
 def read_access(
@@ -35,10 +37,7 @@ def read_access(
     Raises:
         PermissionRefusedError: A named project's members are not for us to see.
     """
-    if names is None:
-        projects = list(admin.projects.list())
-    else:
-        projects = [found for name in dict.fromkeys(names) for found in admin.projects.list(name=name)]
+    projects = list(admin.projects.list()) if names is None else _named(list(dict.fromkeys(names)), admin)
     states: dict[str, ProjectState] = {}
     for outcome in fanout.each(projects, lambda project: _read(project, admin), jobs=_READS_AT_ONCE):
         if names is None and isinstance(outcome.error, PermissionRefusedError):
@@ -47,6 +46,15 @@ def read_access(
             continue
         states[outcome.item.name] = outcome.unwrap()
     return states
+
+
+def _named(names: Sequence[str], admin: Administration) -> list[Project]:
+    """Returns the projects of these names; many are looked for in one list, and only the rest one by one."""
+    listed = {project.name: project for project in admin.projects.list()} if len(names) > _NAMES_ONE_BY_ONE else {}
+    found: list[Project] = []
+    for name in names:
+        found += [listed[name]] if name in listed else admin.projects.list(name=name)
+    return found
 
 
 def find_project(name: str, admin: Administration) -> Project:

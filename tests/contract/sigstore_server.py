@@ -51,7 +51,7 @@ class Sigstore:
 
 def bound_socket() -> socket.socket:
     """Returns a socket on a free loopback port, held so that nobody else takes it."""
-    held = socket.socket()
+    held = socket.socket(proto=socket.IPPROTO_TCP)  # named as TCP, so that asyncio sends small packets at once
     held.bind(("127.0.0.1", 0))
     return held
 

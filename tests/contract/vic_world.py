@@ -132,7 +132,7 @@ def vic_of_a_team(folder: Path, backend: str, seeds: Path, flavour: str = "vic",
 @contextmanager
 def served(config: HarborConfig) -> Iterator[VicClient]:
     """Serves the stand-in in a thread of this process, on a plain loopback socket."""
-    with socket.socket() as held:
+    with socket.socket(proto=socket.IPPROTO_TCP) as held:
         held.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{held.getsockname()[1]}"
         app = create_app(replace(config, external_url=url), admiral_url="https://admiral.example:8282")
