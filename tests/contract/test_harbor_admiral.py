@@ -78,7 +78,7 @@ def listening(app: Any, held: socket.socket) -> Iterator[None]:
 
 
 def bound() -> socket.socket:
-    held = socket.socket()
+    held = socket.socket(proto=socket.IPPROTO_TCP)  # named as TCP, so that asyncio sends small packets at once
     held.bind(("127.0.0.1", 0))
     return held
 
@@ -99,9 +99,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         admin = state.store.one("SELECT * FROM users WHERE id = 1")
         kept = {key: admin[key] for key in ("secret", "salt", "creation_time", "update_time")}
         for name in (ALICE, BOB):
-            state.add_principal(name, user=state.store.insert("users", username=name, **kept))
-        state.add_principal(DEVS_ID, type_="GROUP")
-        state.join(DEVS_ID, BOB)
+            state.people.add(name, user=state.store.insert("users", username=name, **kept))
+        state.people.add(DEVS_ID, type_="GROUP")
+        state.people.join(DEVS_ID, BOB)
         admiral.state.switches.write_delay_s = 0.05
         yield World(url, state, sessions, admiral.state.switches)
 
@@ -264,7 +264,7 @@ def test_roles_that_admiral_does_not_have_are_not_mapped_in_silence(world: World
 def test_whom_single_sign_on_forgot_is_shown_and_said_to_be_stuck(world: World, status: int) -> None:
     project = world.project()
     member = world.admiral.membership.add(project, named(ALICE), Role.DEVELOPER)
-    world.state.remove_principal(ALICE)
+    world.state.people.forget(ALICE)
     world.switches.unknown_status = status
     assert roles(world, project)[ALICE] is Role.DEVELOPER
     with pytest.raises(RefusedError, match="no longer knows"):

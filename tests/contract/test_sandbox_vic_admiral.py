@@ -39,9 +39,9 @@ class Admiral:
                 creation_time=admin["creation_time"],
                 update_time=admin["update_time"],
             )
-            self.state.add_principal(name, user=user)
-        self.state.add_principal(DEVS, type_="GROUP")
-        self.state.join(DEVS, BOB)
+            self.state.people.add(name, user=user)
+        self.state.people.add(DEVS, type_="GROUP")
+        self.state.people.join(DEVS, BOB)
 
     def ask(self, who: str | None, method: str, path: str, **more: Any) -> httpx.Response:
         async def once() -> httpx.Response:
@@ -211,11 +211,11 @@ def test_another_spelling_makes_a_member_that_no_login_finds(admiral: Admiral) -
 def test_a_forgotten_user_shows_in_lists_only_and_a_forgotten_group_breaks_the_project(admiral: Admiral) -> None:
     link = admiral.project()
     admiral.change(link, members={"add": [ALICE, DEVS]})
-    admiral.state.remove_principal(ALICE)
+    admiral.state.people.forget(ALICE)
     assert admiral.roles(link)["members"] == [ALICE, DEVS]
     single = admiral.ask(ADMIN, "GET", f"{link}?expand=true").json()
     assert [each["id"] for each in single["members"]] == [DEVS]
-    admiral.state.remove_principal(DEVS)
+    admiral.state.people.forget(DEVS)
     assert admiral.ask(ADMIN, "GET", f"{link}?expand=true").status_code == 404
 
 

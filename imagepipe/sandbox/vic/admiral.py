@@ -26,7 +26,8 @@ from imagepipe.sandbox.harbor.identity import basic_credentials
 from imagepipe.sandbox.vic import admiral_principals as principal
 from imagepipe.sandbox.vic import admiral_projects as project
 from imagepipe.sandbox.vic.admiral_call import GUEST, Call, Handler, Switches, XenonError, data, service_not_found
-from imagepipe.sandbox.vic.admiral_state import AdmiralState, principal_id
+from imagepipe.sandbox.vic.admiral_people import principal_id
+from imagepipe.sandbox.vic.admiral_state import AdmiralState
 from imagepipe.sandbox.vic.parts import TOKEN_HEADER
 from imagepipe.sandbox.vic.sessions import LIFETIME_S, Sessions
 
@@ -135,7 +136,7 @@ class Front:
         if asked.get("requestType") == "LOGOUT":
             return data({})
         own = principal_id(credentials[0])
-        if self.switches.sso or not self._state.knows_password(own, credentials[1]):
+        if self.switches.sso or not self._state.people.knows_password(own, credentials[1]):
             raise XenonError(403, "forbidden", stack=False)
         response = self._opened(Response(), own)
         response.headers[TOKEN_HEADER] = self._sessions.open(own)
@@ -146,7 +147,7 @@ class Front:
         given = parse_qs(body.decode(errors="replace")).get("CastleAuthorization", [""])[0]
         credentials = basic_credentials(given)
         own = principal_id(credentials[0]) if credentials else ""
-        if credentials is None or not self._state.knows_password(own, credentials[1]):
+        if credentials is None or not self._state.people.knows_password(own, credentials[1]):
             return Response("Unauthorized", status_code=401, media_type="text/html")
         assertion = secrets.token_urlsafe(48)
         self._assertions[assertion] = own

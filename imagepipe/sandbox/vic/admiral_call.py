@@ -123,12 +123,12 @@ class Call:
     @property
     def names(self) -> tuple[str, ...]:
         """The caller and all groups that the caller is in."""
-        return (self.caller, *self.state.groups_of(self.caller)) if self.caller else ()
+        return (self.caller, *self.state.people.groups_of(self.caller)) if self.caller else ()
 
     @property
     def is_cloud_admin(self) -> bool:
         """Whether the caller administers everything."""
-        return bool(self.caller) and self.state.is_cloud_admin(self.caller)
+        return bool(self.caller) and self.state.people.is_cloud_admin(self.caller)
 
     def require_user(self) -> None:
         """Raises 403 for a guest."""

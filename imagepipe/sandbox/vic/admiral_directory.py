@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imagepipe.sandbox.harbor.store import Row
-from imagepipe.sandbox.vic.admiral_state import INDEX, PROPERTIES, AdmiralState, principal_id
+from imagepipe.sandbox.vic.admiral_people import principal_id
+from imagepipe.sandbox.vic.admiral_state import INDEX, PROPERTIES, AdmiralState
 from imagepipe.sandbox.vic.directory import DEVELOPER, GUEST, PROJECT_ADMIN, Caller, Project
 
 _ROLE_OF_LIST: Final = {"administrators": PROJECT_ADMIN, "members": DEVELOPER, "viewers": GUEST}
@@ -36,7 +37,7 @@ class AdmiralDirectory:
     async def enter(self, name: str, password: str) -> Caller | None:
         """Returns who has this name and password; Harbor then sees every project, as its service user does."""
         own = principal_id(name)
-        known = self.state.knows_password(own, password)
+        known = self.state.people.knows_password(own, password)
         return replace(self._caller(own), global_manager=True) if known else None
 
     def holder(self, token: str) -> Caller | None:
@@ -49,14 +50,10 @@ class AdmiralDirectory:
         row = self.state.project_by_index(key) if isinstance(key, int) else self.state.project_by_name(key)
         return self._project(row) if row else None
 
-    def everything(self) -> list[Project]:
-        """Returns every project, by name."""
-        return [self._project(row) for row in self.state.projects()]
-
-    def projects(self, caller: Caller) -> list[Project]:
+    def projects(self, caller: Caller | None) -> list[Project]:
         """Returns what the caller's token sees; with a password that is everything."""
-        everything = self.everything()
-        if caller.global_manager or caller.sysadmin:
+        everything = [self._project(row) for row in self.state.projects()]
+        if caller is None or caller.global_manager or caller.sysadmin:
             return everything
         # Nobody's token is empty: Admiral lists nothing for a guest.
         return [project for project in everything if caller.name and caller.roles(project.id)]
@@ -73,13 +70,13 @@ class AdmiralDirectory:
         return int(made["project_id"])
 
     def _caller(self, own: str) -> Caller:
-        names = (own, *self.state.groups_of(own))
+        names = (own, *self.state.people.groups_of(own))
 
         def roles(project_id: int) -> list[int]:
             row = self.state.project_by_index(project_id)
             return [_ROLE_OF_LIST[where] for where in self.state.lists_of(row["link"], names)] if row else []
 
-        return Caller(name=own, sysadmin=self.state.is_cloud_admin(own), roles=roles)
+        return Caller(name=own, sysadmin=self.state.people.is_cloud_admin(own), roles=roles)
 
     def _project(self, row: Row) -> Project:
         properties = json.loads(row["properties"])

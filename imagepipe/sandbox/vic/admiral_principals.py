@@ -24,7 +24,7 @@ def shown(row: Row) -> dict[str, Any]:
 
 def security_context(call: Call, own: str) -> dict[str, Any]:
     """Returns a SecurityContext: all roles, those that come from groups included."""
-    names = (own, *call.state.groups_of(own))
+    names = (own, *call.state.people.groups_of(own))
     projects = []
     for row in call.state.projects():
         roles = call.roles_of(row, names)
@@ -34,15 +34,15 @@ def security_context(call: Call, own: str) -> dict[str, Any]:
             projects.append(
                 {"documentSelfLink": link, "name": row["name"], "roles": roles, "customProperties": properties}
             )
-    roles = [*(["CLOUD_ADMIN"] if call.state.is_cloud_admin(own) else []), *_BASIC]
-    row = call.state.principal(own) or {"name": own, "email": own}
+    roles = [*(["CLOUD_ADMIN"] if call.state.people.is_cloud_admin(own) else []), *_BASIC]
+    row = call.state.people.find(own) or {"name": own, "email": own}
     return {"id": own, "name": row["name"], "email": row["email"], "roles": roles, "projects": projects}
 
 
 async def session(call: Call) -> Response:
     """`GET /auth/session`."""
     call.require_user()
-    if call.state.principal(call.caller) is None:
+    if call.state.people.find(call.caller) is None:
         return Response(status_code=401, headers={"x-xenon-auth-token": ""})
     return data(security_context(call, call.caller))
 
@@ -59,7 +59,7 @@ async def search(call: Call) -> Response:
     criteria = call.text("criteria")
     if not criteria:
         raise XenonError(400, "Provide either criteria or principalId to search for.")
-    rows = call.state.principals(criteria)
+    rows = call.state.people.search(criteria)
     if call.text("roles") != "all":
         return data([shown(row) for row in rows])
     return data([{**shown(row), **_only(security_context(call, row["id"]))} for row in rows])
@@ -81,7 +81,7 @@ def found(call: Call, own: str) -> Row:
     Raises:
         XenonError: It is not there.
     """
-    row = call.state.principal(own)
+    row = call.state.people.find(own)
     if row is not None:
         return row
     if call.switches.unknown_status == 500:
@@ -109,9 +109,9 @@ async def set_roles(call: Call) -> Response:
         if role != "CLOUD_ADMIN":
             raise XenonError(500, f"Assign/unassign operations for role {role} not supported.")
     if body.get("remove"):
-        call.state.set_cloud_admin(own, on=False)
+        call.state.people.set_cloud_admin(own, on=False)
     if body.get("add"):
-        call.state.set_cloud_admin(own, on=True)
+        call.state.people.set_cloud_admin(own, on=True)
     return data({})
 
 
@@ -125,6 +125,6 @@ async def check_password(call: Call) -> Response:
     call.require_cloud_admin()
     body = await call.body()
     own = decoded(call.params["id"]).lower()
-    if not call.state.knows_password(own, str(body.get("password") or "")):
+    if not call.state.people.knows_password(own, str(body.get("password") or "")):
         raise XenonError(403, "forbidden")
     return data(security_context(call, own))

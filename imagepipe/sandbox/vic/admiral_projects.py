@@ -102,7 +102,7 @@ def _full(call: Call, row: Row) -> dict[str, Any]:
     for where in LISTS:
         principals = []
         for each in call.state.held(row["link"], where):
-            principal = call.state.principal(each["id"])
+            principal = call.state.people.find(each["id"])
             if principal is not None:
                 principals.append(shown(principal))
             elif each["type"] == "GROUP":

@@ -31,7 +31,7 @@ def check_roles(call: Call, body: Mapping[str, Any]) -> dict[Assignment, str]:
             continue  # a list of principals, as expanded states show them, is no assignment
         for verb in ("add", "remove"):
             for own in asked.get(verb) or ():
-                row = call.state.principal(own)
+                row = call.state.people.find(own)
                 if row is None:
                     raise _unknown(call, own)
                 types[where, verb, own] = row["type"]

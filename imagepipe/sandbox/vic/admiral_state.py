@@ -9,13 +9,12 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from imagepipe.sandbox.harbor.store import Row, Store, matches, timestamp
+from imagepipe.sandbox.harbor.store import Row, Store, timestamp
+from imagepipe.sandbox.vic.admiral_people import DOMAIN, Principals, principal_id
 
-DOMAIN: Final = "vsphere.local"
-"""The domain of who logs in without one. Source: vSphere's default identity source."""
 DEFAULT_PROJECT: Final = "default-project"
 ADMINISTRATORS: Final = f"administrators@{DOMAIN}"
 LISTS: Final = ("administrators", "members", "viewers")
@@ -31,30 +30,30 @@ PROPERTIES: Final = {
 INDEX: Final = "__projectIndex"
 
 
-def principal_id(name: str) -> str:
-    """Returns the id of a login name: lower case, with the default domain where it has none.
-
-    Source: vmware/admiral vic_v1.5.6 auth/…/util/PrincipalUtil.java:149.
-    """
-    lower = name.lower()
-    return lower if "@" in lower else f"{lower}@{DOMAIN}"
-
-
 @dataclass
 class AdmiralState:
-    """The tables of one Admiral."""
+    """The tables of one Admiral.
+
+    Attributes:
+        people: Single sign-on's users and groups.
+        now: Returns Unix seconds.
+    """
 
     store: Store
     now: Callable[[], float]
+    people: Principals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.people = Principals(self.store)
 
     def adopt(self) -> None:
         """Takes over what a Harbor with users and members of its own left in the database."""
         with self.store.transaction():
             for user in self.store.all("SELECT * FROM users WHERE deleted = 0"):
-                own = self.add_principal(user["username"], email=user["email"] or "", user=user["id"])
+                own = self.people.add(user["username"], email=user["email"] or "", user=user["id"])
                 if user["sysadmin"]:
-                    self.set_cloud_admin(own, on=True)
-            self.set_cloud_admin(self.add_principal(ADMINISTRATORS, type_="GROUP"), on=True)
+                    self.people.set_cloud_admin(own, on=True)
+            self.people.set_cloud_admin(self.people.add(ADMINISTRATORS, type_="GROUP"), on=True)
             # A fresh VIC has this public project and no `library`. Source: vic-product v1.5.8 docs create_projects.md
             self.store.run("UPDATE projects SET name = ? WHERE id = 1 AND name = 'library'", DEFAULT_PROJECT)
             known = "SELECT project_id FROM admiral_projects"
@@ -81,60 +80,6 @@ class AdmiralState:
             properties=json.dumps({**properties, INDEX: str(index)}),
             created_ms=int(self.now() * 1000),
         )
-
-    def add_principal(self, name: str, *, type_: str = "USER", email: str = "", user: int = 0) -> str:
-        """Makes a user or a group known to single sign-on and returns its id."""
-        own = principal_id(name)
-        self.store.run(
-            "INSERT OR IGNORE INTO admiral_principals VALUES (?, ?, ?, ?, ?)", own, type_, name, email or own, user
-        )
-        return own
-
-    def remove_principal(self, own: str) -> None:
-        """Deletes a principal from single sign-on; projects keep its name."""
-        self.store.run("DELETE FROM admiral_principals WHERE id = ?", own)
-
-    def join(self, group: str, member: str) -> None:
-        """Puts a user or a group into a group."""
-        self.store.run("INSERT OR IGNORE INTO admiral_group_members VALUES (?, ?)", group, member)
-
-    def principal(self, wanted: str) -> Row | None:
-        """Returns a principal by its id, whatever its case."""
-        return self.store.one("SELECT * FROM admiral_principals WHERE id = ?", wanted.lower())
-
-    def principals(self, criteria: str) -> list[Row]:
-        """Returns whose id, name or mail holds a text."""
-        rows = self.store.all("SELECT * FROM admiral_principals ORDER BY id")
-        text = criteria.lower()
-        return [row for row in rows if any(text in row[key].lower() for key in ("id", "name", "email"))]
-
-    def knows_password(self, own: str, password: str) -> bool:
-        """Returns whether a user has this password."""
-        row = self.principal(own)
-        user = self.store.one("SELECT * FROM users WHERE id = ? AND deleted = 0", row["user_id"]) if row else None
-        return user is not None and matches(password, user)
-
-    def groups_of(self, own: str) -> list[str]:
-        """Returns the groups of a principal, those that groups are in included."""
-        found: list[str] = []
-        wanted = [own]
-        while wanted:
-            rows = self.store.all("SELECT group_id FROM admiral_group_members WHERE member_id = ?", wanted.pop())
-            fresh = [row["group_id"] for row in rows if row["group_id"] not in found]
-            found += fresh
-            wanted += fresh
-        return found
-
-    def is_cloud_admin(self, own: str) -> bool:
-        """Returns whether a principal, or a group it is in, administers everything."""
-        admins = {row["id"] for row in self.store.all("SELECT id FROM admiral_cloud_admins")}
-        return not admins.isdisjoint({own, *self.groups_of(own)})
-
-    def set_cloud_admin(self, own: str, *, on: bool) -> None:
-        """Gives or takes the role of a cloud administrator."""
-        self.store.run("DELETE FROM admiral_cloud_admins WHERE id = ?", own)
-        if on:
-            self.store.insert("admiral_cloud_admins", id=own)
 
     def project(self, link: str) -> Row | None:
         """Returns a project by the last part of its link."""

@@ -50,7 +50,7 @@ async def list_projects(call: Call) -> Response:
 def _list_of_admiral(call: Call, found: list[Project], name: str, public: str) -> Response:
     """Returns the list as it comes from Admiral: names are exact, and there are no pages."""
     if public in _TRUE:
-        found = [project for project in call.vic.directory.everything() if project.public]
+        found = [project for project in call.vic.directory.projects(None) if project.public]
     if name:
         found = [project for project in found if project.name == name]
     if any(project.broken for project in found):

@@ -90,12 +90,8 @@ class Directory(Protocol):
         """Returns a project by name (str) or id (int)."""
         ...
 
-    def everything(self) -> list[Project]:
-        """Returns every project, by name."""
-        ...
-
-    def projects(self, caller: Caller) -> list[Project]:
-        """Returns what a caller sees, by name."""
+    def projects(self, caller: Caller | None) -> list[Project]:
+        """Returns what a caller sees, by name; None sees everything."""
         ...
 
     def create(self, caller: Caller, name: str, metadata: Mapping[str, str]) -> int:
