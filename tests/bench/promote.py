@@ -6,13 +6,14 @@ to whoever fetches them.
     .venv/bin/python tests/bench/promote.py [MIB:ROUNDS]...
 """
 
+import os
 import sys
 from typing import Final
 
 from tests.bench.images import Bench, Work, opened
 from tests.bench.measure import Comparison, report
 
-SIZES: Final = ("100:4", "1024:1")
+SIZES: Final = ("100:4", "1024:2")
 ENGINE: Final = "engine-a"
 VCH: Final = "vch-a"
 
@@ -40,6 +41,7 @@ def _compare(bench: Bench, size_mib: int, rounds: int) -> list[Comparison]:
 def _round(bench: Bench, comparison: Comparison, target: str, works: tuple[Work, Work], *, ours_first: bool) -> None:
     ours, theirs = works
     for ours_now in (ours_first, not ours_first):
+        os.sync()  # what was written before is not to be paid for now
         if ours_now:
             comparison.ours.append(bench.promote(ours, target))
         else:
