@@ -62,7 +62,7 @@ def memory_world() -> World:
 def standin_world(client: HarborClient, transport: httpx.BaseTransport) -> World:
     store, url = client.harbor.store, str(client.http.base_url)
     for table in ("projects", "metadata", "members", "quotas"):
-        store.run(f"DELETE FROM {table} WHERE {'id' if table == 'projects' else 'project_id'} <> 1")  # noqa: S608
+        store.run(f"DELETE FROM {table} WHERE {'id' if table == 'projects' else 'project_id'} <> 1")  # noqa: S608 - our own words
     store.run("DELETE FROM robots")
     store.run("DELETE FROM repositories")
 

@@ -76,7 +76,7 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VicClient]:
 def world(standin: VicClient) -> World:
     store = standin.vic.store
     for table in TABLES:
-        store.run(f"DELETE FROM {table} WHERE {'id' if table == 'projects' else 'project_id'} <> 1")  # noqa: S608
+        store.run(f"DELETE FROM {table} WHERE {'id' if table == 'projects' else 'project_id'} <> 1")  # noqa: S608 - our own words
     store.set_setting("auth_mode", "db_auth")
     return World(standin, opener(standin))
 

@@ -104,7 +104,7 @@ def robot(row: Row, full_name: str) -> Json:
 
 def repository(store: Store, row: Row) -> Json:
     """Returns a Repository; its artifact count leaves out what its artifact list leaves out."""
-    count = store.value(f"SELECT count(*) FROM artifacts WHERE repository_id = ? AND {LISTED}", row["id"])  # noqa: S608
+    count = store.value(f"SELECT count(*) FROM artifacts WHERE repository_id = ? AND {LISTED}", row["id"])  # noqa: S608 - our own words
     return {
         "id": row["id"],
         "project_id": row["project_id"],

@@ -57,7 +57,7 @@ class AdmiralState:
             # A fresh VIC has this public project and no `library`. Source: vic-product v1.5.8 docs create_projects.md
             self.store.run("UPDATE projects SET name = ? WHERE id = 1 AND name = 'library'", DEFAULT_PROJECT)
             known = "SELECT project_id FROM admiral_projects"
-            for row in self.store.all(f"SELECT * FROM projects WHERE deleted = 0 AND id NOT IN ({known})"):  # noqa: S608
+            for row in self.store.all(f"SELECT * FROM projects WHERE deleted = 0 AND id NOT IN ({known})"):  # noqa: S608 - our own words
                 self._adopt_project(row)
 
     def _adopt_project(self, row: Row) -> None:
@@ -118,7 +118,7 @@ class AdmiralState:
     def change(self, row: Row, **values: Any) -> None:
         """Changes columns of a project."""
         for column, value in values.items():
-            self.store.run(f"UPDATE admiral_projects SET {column} = ? WHERE link = ?", value, row["link"])  # noqa: S608
+            self.store.run(f"UPDATE admiral_projects SET {column} = ? WHERE link = ?", value, row["link"])  # noqa: S608 - our own words
         self.store.run("UPDATE admiral_projects SET version = version + 1 WHERE link = ?", row["link"])
 
     def delete(self, row: Row) -> None:
