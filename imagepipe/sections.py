@@ -80,6 +80,9 @@ class HarborSettings(Section):
         default=None,
         description="PEM file of the CA; default: /etc/docker/certs.d/<host:port>/ as for Docker, then the system.",
     )
+    dialect: Literal["harbor-2", "harbor-1", "admiral"] | None = Field(
+        default=None, description="How projects, members and robots are administered; default: found out by asking."
+    )
 
 
 class BuildSettings(Section):

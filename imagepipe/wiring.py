@@ -242,6 +242,7 @@ class Wiring:
             url=self._settings.harbor_url,
             credential=self._credentials.for_registry(registry) if registry else self._settings.harbor_credential(),
             ca_file=self._settings.harbor.ca_file,
+            dialect=self._settings.harbor.dialect,
             sink=self._events,
         )
 
@@ -269,7 +270,8 @@ class Wiring:
 
     def _harbor_version(self) -> str:
         caller = self.administration.callers.caller()
-        return f"{self.administration.dialect} {self.administration.version}, as {caller.name}"
+        told = ", as harbor.dialect says" if self._settings.harbor.dialect else ""
+        return f"{self.administration.dialect} {self.administration.version}{told}, as {caller.name}"
 
     @cached_property
     def _referrers(self) -> RegistryReferrers:

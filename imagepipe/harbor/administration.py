@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx
 
-from imagepipe.errors import CredentialsError, UnsupportedError
+from imagepipe.errors import CredentialsError, InputError, NotFoundError, UnsupportedError
 from imagepipe.events import EventSink, silent
 from imagepipe.harbor import admiral, v1, v2
 from imagepipe.harbor.connection import Connection
@@ -50,6 +50,7 @@ def open_administration(
 
     Raises:
         CredentialsError: There are none, or Harbor does not know us.
+        InputError: It does not speak the dialect that was given.
         UnsupportedError: Nobody here speaks its dialect.
         UnavailableError: It is no Harbor, or away.
     """
@@ -65,4 +66,12 @@ def open_administration(
             f"administer {url}: this is {found.dialect} {found.version}".rstrip() + ", which is not spoken here",
             hint="use its web interface, or a Harbor 2.x",
         )
-    return speak(connection, found)
+    try:
+        return speak(connection, found)
+    except NotFoundError as error:
+        if not found.forced:
+            raise
+        raise InputError(
+            f"administer {url} as {found.dialect}: {error.message}",
+            hint="leave harbor.dialect out, and the dialect is found by asking",
+        ) from error

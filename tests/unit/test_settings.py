@@ -436,3 +436,10 @@ def test_settings_cannot_be_changed_after_loading(home: Home) -> None:
 
 def test_a_settings_error_is_an_input_error() -> None:
     assert issubclass(SettingsError, InputError)
+
+
+def test_a_dialect_that_nobody_speaks_is_refused_at_its_line(home: Home) -> None:
+    assert home.load(flags={"harbor.dialect": "admiral"}).harbor.dialect == "admiral"
+    assert home.load().harbor.dialect is None
+    with pytest.raises(SettingsError, match=r"harbor\.dialect.*'harbor-2', 'harbor-1' or 'admiral'"):
+        home.load(flags={"harbor.dialect": "harbor-3"})

@@ -55,6 +55,18 @@ def test_a_dialect_can_be_forced_on_anything(dialect: str) -> None:
     assert detect(of({}), dialect=dialect) == Detected(dialect, forced=True)
 
 
+def test_a_forced_dialect_that_is_not_spoken_is_named_with_the_way_back() -> None:
+    connection = of({"/api/version": says({"version": "v2.0"})})
+    with pytest.raises(InputError, match="as harbor-1: log in to Harbor") as caught:
+        open_administration(
+            url=connection.url,
+            credential=connection.credential,
+            dialect="harbor-1",
+            transport=connection.transport,
+        )
+    assert "leave harbor.dialect out" in str(caught.value.hint)
+
+
 def test_what_is_no_harbor_is_not_taken_for_one() -> None:
     with pytest.raises(UnavailableError, match="neither"):
         detect(of({}))
