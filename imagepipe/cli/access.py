@@ -1,9 +1,10 @@
-"""`imagepipe access export|plan|apply|review`."""
+"""`imagepipe access export|plan|apply|review|log`."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,9 @@ __all__ = ["register"]
 AccessFile = Annotated[Path, typer.Argument(metavar="FILE", help="The access file (YAML).", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Also take your own right to administer a project.")]
 
+_LINES = 100
+_LOG_S = 60.0
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
@@ -36,6 +40,7 @@ def register(app: typer.Typer) -> None:
     command(access, "plan")(plan)
     command(access, "apply")(apply)
     command(access, "review")(review)
+    command(access, "log")(log)
     app.add_typer(access, name="access")
 
 
@@ -133,6 +138,50 @@ def review(
     session.answer(document, text)
 
 
+def log(
+    session: Session,
+    projects: ProjectNames = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="A date or time (ISO 8601; UTC without a zone).", show_default=False)
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, help="The newest so many; default: 100, all with --since.")
+    ] = None,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is done from now on.")] = False,
+) -> None:
+    """Show who did what in projects, oldest first: Harbor's audit log."""
+    import time
+
+    from imagepipe.access.log import HEADINGS, follow, read_log
+    from imagepipe.fanout import within
+
+    if following and session.as_json:
+        raise UsageError("--follow has no end, and --json is one document", hint="leave one of them out")
+    start = None if since is None else _moment(since)
+    admin = open_harbor(session)
+    admin.require_audit()
+    found = [find(name, admin) for name in dict.fromkeys(projects)] if projects else None
+    shown = last or (_LINES if start is None else None)
+    lines = read_log(found, admin, since=start, last=shown, sink=session.sink)
+    document = {"schema": "imagepipe.access-log/v1", "entries": [line.to_json() for line in lines]}
+    session.answer(document, table(HEADINGS, [line.cells() for line in lines]))
+    if last is None and len(lines) == shown:
+        session.say(f"these are the newest {shown}; there may be more: add --since or --last")
+    if not following:
+        return
+    session.say("waiting for what comes; Ctrl-C ends it")
+    read = partial(read_log, found, admin)
+    again = follow(
+        lines,
+        lambda edge: within(_LOG_S, "read the audit log", lambda: read(since=edge)),
+        time.sleep,
+        since=start,
+        sink=session.sink,
+    )
+    for fresh in again:
+        session.answer({}, "\n".join("\t".join(map(clean, line.cells())) for line in fresh))
+
+
 def describe(plan: AccessPlan) -> str:
     """Returns one line per change, then one per thing that differs and stays."""
     lines = [change.describe() for change in plan.changes] + [f"! {line}" for line in plan.reports]
@@ -212,6 +261,16 @@ def _delivery(plan: AccessPlan, folder: Path | None) -> Callable[[RobotSecret], 
     target = SecretFolder(folder)
     target.check()
     return target.deliver
+
+
+def _moment(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--since {text[:40]!r} is no time", hint="write 2026-03-01, or 2026-03-01T09:30:00+01:00"
+        ) from error
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _save(path: Path, plan: AccessPlan) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli, Run
+from tests.e2e.images import hand_made
 
 pytestmark = pytest.mark.sandbox
 
@@ -339,3 +341,26 @@ def test_the_shell_completes_names_and_says_nothing_when_harbor_is_away(box: Box
     assert complete("imagepipe member remove nowhere d") == []
     away = box.document["registry"]["url"].rpartition(":")[0] + ":1"
     assert complete("imagepipe project show es-s", IMAGEPIPE_HARBOR__URL=away) == []
+
+
+def test_the_log_tells_who_did_what_and_is_followed_until_ctrl_c(
+    lee: Command, gus: Command, box: Box, cli: Cli
+) -> None:
+    box.registry.push("es-sandbox/logged", "1", hand_made("logged"))
+    document = lee("access", "log", "es-sandbox", "--json").ok().json()
+    pushed = [one for one in document["entries"] if one["resource"].startswith("es-sandbox/logged")]
+    assert [(one["operation"], one["succeeded"]) for one in pushed if one["operation"] == "create"] == [
+        ("create", True)
+    ]
+    last = lee("access", "log", "es-sandbox", "--last", "1")
+    assert last.ok().out.count("\n") == 1
+    assert lee("access", "log", "es-sandbox", "--since", "2999-01-01").ok().out == ""
+    lee("access", "log", "es-sandbox", "--since", "soon").fails(2, "is no time", hint="2026-03-01")
+    gus("access", "log", "es-sandbox", "--json").fails(5, "es-sandbox", kind="permission")
+
+    user = box.document["registry"]["users"]["project_admin"]
+    config = {"harbor.username": user["username"], "harbor.password_file": user["password_file"]}
+    argv = ("access", "log", "es-sandbox", "--follow", "--config", str(box.config(config)))
+    ended = cli.signalled(*argv, when="waiting for what comes", number=signal.SIGINT, deadline_s=15)
+    assert ended.code == 130, ended.said
+    assert "es-sandbox/logged" in ended.out

@@ -33,7 +33,7 @@ from imagepipe.errors import (
     UsageError,
 )
 from imagepipe.events import silent
-from imagepipe.model.access import Caller, ProjectFacts, RobotSecret, Role
+from imagepipe.model.access import AuditEntry, Caller, ProjectFacts, RobotSecret, Role
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration
 from imagepipe.settings import Settings
@@ -493,3 +493,34 @@ def test_sizes_are_shown_as_people_read_them(size_bytes: int | None, shown: str)
 def test_a_secret_never_shows_in_a_repr(harbor: MemoryHarbor) -> None:
     made = RobotSecret(harbor.add_robot("ci", "es", "repository:pull"), "S3cretS3cret")
     assert "S3cretS3cret" not in repr(made)
+
+
+def did(harbor: MemoryHarbor, hours_ago: int, what: str) -> AuditEntry:
+    entry = AuditEntry(harbor.now - timedelta(hours=hours_ago), "bob", what, "artifact", f"es/web:{hours_ago}")
+    harbor.log.setdefault("es", []).append(entry)
+    return entry
+
+
+def test_the_log_is_shown_oldest_first_and_tells_when_there_may_be_more(run: Command, harbor: MemoryHarbor) -> None:
+    for hours_ago in (3, 2, 1):
+        did(harbor, hours_ago, "push")
+    assert [row[2:] for row in run(access.log, ["es"]).rows] == [
+        ["bob", "push", "artifact", f"es/web:{hours_ago}", "done"] for hours_ago in (3, 2, 1)
+    ]
+    since = f"{harbor.now - timedelta(hours=2, minutes=30):%Y-%m-%dT%H:%M:%S}"
+    document = run(access.log, None, since=since, as_json=True).document
+    assert document["schema"] == "imagepipe.access-log/v1"
+    assert [one["resource"] for one in document["entries"]] == ["es/web:2", "es/web:1"]
+    short = run(access.log, ["es"], last=1)
+    assert [row[5] for row in short.rows] == ["es/web:1"]
+    assert short.err == ""
+
+
+def test_a_log_that_cannot_be_shown_is_refused_by_name(run: Command, harbor: MemoryHarbor) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        run(access.log, ["es"], since="yesterday")
+    with pytest.raises(UsageError, match="no end"):
+        run(access.log, ["es"], following=True, as_json=True)
+    harbor.has_audit = False
+    with pytest.raises(UnsupportedError, match=r"harbor-2 2\.15\.2 does not show one"):
+        run(access.log, ["es"])
