@@ -5,6 +5,7 @@
 """
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -25,6 +26,7 @@ __all__ = [
     "SigningSettings",
     "TargetSettings",
     "Timeouts",
+    "WaiverSettings",
 ]
 
 # Source: Docker's DOCKER_HOST; a VCH listens on tcp with TLS, an engine on either.
@@ -139,6 +141,14 @@ class SignerSettings(Section):
         return self
 
 
+class WaiverSettings(Section):
+    """A finding that somebody answers for."""
+
+    cve: str = Field(min_length=1, description="The finding's name, such as CVE-2026-1234. No default.")
+    owner: str = Field(min_length=1, description="Who answers for it. No default.")
+    until: date = Field(description="The last day that it holds, in UTC (YYYY-MM-DD). No default.")
+
+
 class PolicySettings(Section):
     """Whose signature counts, and what else must be attached."""
 
@@ -146,6 +156,13 @@ class PolicySettings(Section):
     max_severity: Literal["none", "low", "medium", "high", "critical"] | None = Field(
         default=None, description="Worst finding allowed by Harbor's scan; default: no gate."
     )
+    only_fixable: bool = Field(
+        default=False, description="Whether only findings count that a newer package would mend."
+    )
+    max_scan_age_days: float | None = Field(
+        default=None, gt=0, le=3650, description="How old the scan may be (days); default: any age."
+    )
+    waivers: list[WaiverSettings] = Field(default=[], description="Findings that somebody answers for, by CVE.")
     require_provenance: bool = Field(default=False, description="Whether SLSA provenance by one of them is needed too.")
 
 

@@ -21,6 +21,7 @@ from imagepipe.layers import Layer, absolute, environment_layer, find_upwards, f
 from imagepipe.model.evidence import Identity, PublicKey, Signatory, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.result import Credential
+from imagepipe.model.scan import Waiver
 from imagepipe.problems import Key, did_you_mean, dotted, problems_of
 from imagepipe.sections import (
     HOST,
@@ -146,7 +147,15 @@ class Settings(Section):
                 hint=f"add [policies.{name}] to {CONFIG_NAME}",
             )
         signed_by = tuple(self._signatory(name, index, entry) for index, entry in enumerate(found.signed_by))
-        return TrustPolicy(name, signed_by, found.require_provenance, found.max_severity)
+        return TrustPolicy(
+            name,
+            signed_by,
+            found.require_provenance,
+            found.max_severity,
+            only_fixable=found.only_fixable,
+            max_scan_age_days=found.max_scan_age_days,
+            waivers=tuple(Waiver(one.cve, one.owner, one.until) for one in found.waivers),
+        )
 
     def origin(self, *key: str) -> str:
         """Returns where a key's value comes from: `imagepipe.toml:3`, a variable's name, `default`."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imagepipe.evidence.reader import EvidenceReader
     from imagepipe.evidence.writer import EvidenceWriter
     from imagepipe.fanout import Outcome
+    from imagepipe.harbor.connection import Connection
     from imagepipe.model.evidence import Signatory, TrustPolicy
     from imagepipe.model.host import Target
     from imagepipe.model.pipeline import Pipeline
@@ -150,6 +151,7 @@ class Wiring:
         from imagepipe.build.runner import RunOptions, run_pipelines
         from imagepipe.engine.builder import EngineBuilder
         from imagepipe.engine.pusher import EnginePusher
+        from imagepipe.source import ci
         from imagepipe.source.git import Git
 
         endpoint = self._endpoint(self._settings.build.host, None)
@@ -159,10 +161,10 @@ class Wiring:
             source=self.registry,
             sink=self.registry,
             writer=self.writer if sign and self._settings.signing.mode != "none" else None,
-            source_control=Git(detached_branch=_ci_branch(self._environ)),
+            source_control=Git(detached_branch=ci.branch(self._environ)),
             clock=self._clock,
             events=self._events,
-            invocation=_invocation(self._environ),
+            invocation=ci.invocation(self._environ),
             version=__version__,
         )
         options = RunOptions(
@@ -176,6 +178,7 @@ class Wiring:
 
     def promotion_world(self) -> World:
         """Returns what promotion talks to."""
+        from imagepipe.harbor.v2.scans import Scans2
         from imagepipe.promote.ports import World
 
         return World(
@@ -183,6 +186,9 @@ class Wiring:
             sink=self.registry,
             reader=self.reader,
             writer=self.writer,
+            scans=Scans2(
+                self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect
+            ),
             policies={name: self._settings.policy(name) for name in self._settings.policies},
             connect=self._connect,
             clock=self._clock,
@@ -268,6 +274,13 @@ class Wiring:
 
         return EvidenceWriter(signer=self._signer, referrers=self._referrers, reader=self.reader, clock=self._clock)
 
+    def _harbor_connection(self) -> Connection:
+        from imagepipe.harbor.connection import Connection
+
+        registry, ca_file = self._settings.registry, self._settings.harbor.ca_file
+        credential = self._credentials.for_registry(registry) if registry else self._settings.harbor_credential()
+        return Connection(url=self._settings.harbor_url, credential=credential, ca_file=ca_file, sink=self._events)
+
     def _harbor_version(self) -> str:
         caller = self.administration.callers.caller()
         told = ", as harbor.dialect says" if self._settings.harbor.dialect else ""
@@ -332,19 +345,3 @@ class Wiring:
 
         timeouts = self._settings.timeouts
         return Endpoint(host, cert_path=cert_path, connect_timeout_s=timeouts.connect_s, read_timeout_s=timeouts.read_s)
-
-
-def _ci_branch(environ: Mapping[str, str]) -> str | None:
-    """Returns the branch that the CI job is for. Source: GitHub Actions, GitLab CI and Jenkins default variables."""
-    if environ.get("GITHUB_REF_TYPE") == "branch":
-        return environ.get("GITHUB_REF_NAME")
-    return environ.get("CI_COMMIT_BRANCH") or environ.get("BRANCH_NAME") or None
-
-
-def _invocation(environ: Mapping[str, str]) -> str | None:
-    """Returns the CI job's URL. Source: GitHub Actions, GitLab CI and Jenkins default variables."""
-    if environ.get("GITHUB_RUN_ID"):
-        server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
-        attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
-        return f"{server}/{repository}/actions/runs/{environ['GITHUB_RUN_ID']}/attempts/{attempt}"
-    return environ.get("CI_JOB_URL") or environ.get("BUILD_URL") or None

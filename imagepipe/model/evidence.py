@@ -16,6 +16,7 @@ from imagepipe.errors import InputError, SettingsError, VerificationError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.reference import Pinned
+from imagepipe.model.scan import Waiver
 
 __all__ = [
     "PROMOTION_PREDICATE",
@@ -83,12 +84,18 @@ class TrustPolicy:
         signed_by: Who may sign; an empty list refuses everything.
         require_provenance: Whether SLSA provenance by one of them must be attached too.
         max_severity: The worst finding allowed by Harbor's scan: none, low, medium, high, critical; None: no gate.
+        only_fixable: Whether only findings count that a newer package would mend.
+        max_scan_age_days: How old the scan may be, in days; None: any age.
+        waivers: Findings that somebody answers for.
     """
 
     name: str
     signed_by: tuple[Signatory, ...]
     require_provenance: bool = False
     max_severity: str | None = None
+    only_fixable: bool = False
+    max_scan_age_days: float | None = None
+    waivers: tuple[Waiver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

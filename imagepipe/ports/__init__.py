@@ -19,6 +19,7 @@ from imagepipe.model.host import HostFacts, HostInfo, PullReport
 from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage, Credential, SourceRevision
+from imagepipe.model.scan import ScanReport, Vulnerability
 
 __all__ = [
     "Clock",
@@ -31,6 +32,7 @@ __all__ = [
     "ManifestSink",
     "ManifestSource",
     "Referrers",
+    "Scans",
     "Signer",
     "SourceControl",
     "Verifier",
@@ -166,6 +168,27 @@ class Referrers(Protocol):
 
     def attach(self, image: Pinned, subject: Descriptor, artifact: Artifact) -> Descriptor:
         """Attaches an artifact and returns its manifest's descriptor once it is found in the list."""
+        ...
+
+
+class Scans(Protocol):
+    """What a vulnerability scanner found in images."""
+
+    def report(self, image: Pinned) -> ScanReport | None:
+        """Returns the newest scan of the image, or None when it was never scanned.
+
+        Raises:
+            UnsupportedError: Nobody who could be asked keeps scans of this image.
+            AccessError, NotFoundError, UnavailableError: The scanner's keeper says no, or is away.
+        """
+        ...
+
+    def vulnerabilities(self, image: Pinned) -> tuple[Vulnerability, ...]:
+        """Returns each finding of the newest scan; none when there is no report.
+
+        Raises:
+            AccessError, NotFoundError, UnavailableError: As `report`.
+        """
         ...
 
 

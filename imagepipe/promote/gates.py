@@ -19,6 +19,7 @@ from imagepipe.model.manifest import ImageConfig, Index, Manifest
 from imagepipe.model.promotion import GateVerdict
 from imagepipe.model.reference import Pinned
 from imagepipe.promote.ports import World
+from imagepipe.promote.scanning import scan_gate
 
 __all__ = ["evaluate", "hold_gate", "rejection_gate"]
 
@@ -66,13 +67,7 @@ def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[
     if policy.require_provenance:
         yield _evidence_gate(f"provenance ({policy.name})", image, PROVENANCE_PREDICATE, policy, world)
     if policy.max_severity is not None:
-        # Refused rather than left out: a policy that asks for a scan must not pass without one.
-        yield _verdict(
-            f"scan ({policy.name})",
-            False,
-            "max_severity is set, and scans are not read yet",
-            f"take max_severity out of [policies.{policy.name}] and look at the scan in Harbor",
-        )
+        yield scan_gate(image, policy, policy.max_severity, world)
 
 
 def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy, world: World) -> GateVerdict:

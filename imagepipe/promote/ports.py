@@ -12,7 +12,7 @@ from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target
-from imagepipe.ports import Clock, ContainerHost, ImagePuller, ManifestSink, ManifestSource
+from imagepipe.ports import Clock, ContainerHost, ImagePuller, ManifestSink, ManifestSource, Scans
 
 __all__ = ["HostPorts", "World"]
 
@@ -34,6 +34,7 @@ class World:
         sink: Where carrier tags are written.
         reader: What proves signatures.
         writer: What attaches the record.
+        scans: Where scans are read, lazily.
         policies: Trust policies by name.
         connect: Opens a target, lazily, inside the thread that works on it.
         clock: The time in records.
@@ -45,6 +46,7 @@ class World:
     sink: ManifestSink
     reader: EvidenceReader
     writer: EvidenceWriter
+    scans: Scans
     policies: Mapping[str, TrustPolicy]
     connect: Callable[[Target], HostPorts]
     clock: Clock

@@ -7,7 +7,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -147,8 +147,8 @@ def fingerprints(plan: PromotionPlan, world: World) -> dict[str, Digest]:
 
 def _fingerprint(policy: TrustPolicy) -> Digest:
     signers = [f"{one} {one.pem.decode()}" if isinstance(one, PublicKey) else str(one) for one in policy.signed_by]
-    body = [sorted(signers), policy.require_provenance, policy.max_severity]
-    return Digest.of(json.dumps(body).encode())
+    body = {**asdict(replace(policy, name="", signed_by=())), "signed_by": sorted(signers)}
+    return Digest.of(json.dumps(body, sort_keys=True, default=str).encode())
 
 
 def _age(saved: SavedPlan, now: datetime, max_age_h: float) -> Iterator[str]:

@@ -1,7 +1,7 @@
 import pytest
 
-from imagepipe.wiring import _ci_branch as ci_branch
-from imagepipe.wiring import _invocation as invocation
+from imagepipe.source.ci import branch as ci_branch
+from imagepipe.source.ci import invocation
 
 
 @pytest.mark.parametrize(

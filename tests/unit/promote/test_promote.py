@@ -481,13 +481,6 @@ def test_a_plan_whose_gates_said_no_is_not_carried_out() -> None:
         apply(plan, world)
 
 
-def test_a_policy_that_asks_for_a_scan_is_not_passed_without_one() -> None:
-    small = Small(policy=TrustPolicy("prod", (CI,), max_severity="high"))
-    small.image()
-    with pytest.raises(GateError, match="max_severity"):
-        promote(small, small.target("vch-a"))
-
-
 def test_equal_plans_have_equal_digests_and_other_targets_another() -> None:
     small = Small()
     small.image()

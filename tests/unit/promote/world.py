@@ -11,6 +11,7 @@ from imagepipe.model.evidence import SIGNATURE_PREDICATE, Identity, Statement, T
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.manifest import Index, Manifest
 from imagepipe.model.reference import Pinned, Reference
+from imagepipe.model.scan import ScanReport, Vulnerability
 from imagepipe.promote.ports import HostPorts, World
 from tests.contract.engine_memory import MemoryHost
 from tests.contract.registry_memory import MemoryRegistry
@@ -33,6 +34,23 @@ class SteppingClock:
 
 
 @dataclass
+class MemoryScans:
+    """A scanner in memory: one report for every image, and its findings."""
+
+    found: ScanReport | None = None
+    vulnerable: tuple[Vulnerability, ...] = ()
+    failure: ImagepipeError | None = None
+
+    def report(self, image: Pinned) -> ScanReport | None:
+        if self.failure:
+            raise self.failure
+        return self.found
+
+    def vulnerabilities(self, image: Pinned) -> tuple[Vulnerability, ...]:
+        return self.vulnerable
+
+
+@dataclass
 class Small:
     """The world and everything that a test may look at or break."""
 
@@ -44,6 +62,7 @@ class Small:
     paused_s: list[float] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     verifier: MemoryVerifier = field(default_factory=MemoryVerifier)
+    scans: MemoryScans = field(default_factory=MemoryScans)
 
     def target(self, name: str, kind: TargetKind = TargetKind.VCH, *, host: str | None = None) -> Target:
         if name not in self.hosts:
@@ -58,6 +77,7 @@ class Small:
             sink=self.registry,
             reader=reader,
             writer=EvidenceWriter(signer=self.signer, referrers=self.registry, reader=reader, clock=clock),
+            scans=self.scans,
             policies={self.policy.name: self.policy},
             connect=self._connect,
             clock=clock,

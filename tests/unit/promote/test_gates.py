@@ -1,0 +1,154 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from imagepipe.errors import GateError, UnavailableError, UnsupportedError
+from imagepipe.model.evidence import PROMOTION_PREDICATE, TrustPolicy
+from imagepipe.model.promotion import GateVerdict, PromotionPlan
+from imagepipe.model.reference import Reference
+from imagepipe.model.scan import ScanReport, ScanStatus, Vulnerability, Waiver
+from imagepipe.promote.plan import make_plan
+from imagepipe.promote.record import apply
+from tests.unit.promote.world import CI, REPOSITORY, Small
+
+TAGGED = Reference.parse(f"{REPOSITORY}:1.4")
+PROD = TrustPolicy("prod", (CI,))
+SCANNED = replace(PROD, max_severity="medium")
+# The small world's day is 2026-01-02, and its clock stands at 03:04:05 and some seconds.
+YESTERDAY = datetime(2026, 1, 1, 3, 0, tzinfo=UTC)
+BAD = ScanReport(ScanStatus.DONE, "High", {"High": 2, "Low": 1}, 1, YESTERDAY, "Trivy v1")
+MUSL = Vulnerability("CVE-2026-1", "musl", "High", "1.2.5")
+ZLIB = Vulnerability("CVE-2026-2", "zlib", "High")
+LOW = Vulnerability("CVE-2026-3", "busybox", "Low")
+WAIVED = Waiver("CVE-2026-1", "dana", date(2026, 1, 2))
+
+
+def planned(small: Small) -> PromotionPlan:
+    world = small.world()
+    return make_plan(str(TAGGED), TAGGED, [small.target("vch-a")], world)
+
+
+def verdict(plan: PromotionPlan, gate: str) -> GateVerdict:
+    (found,) = (one for one in plan.gates if one.gate.startswith(gate))
+    assert found.passed or found.hint
+    return found
+
+
+def scanned(policy: TrustPolicy, report: ScanReport | None, *found: Vulnerability) -> GateVerdict:
+    small = Small(policy=policy)
+    small.image()
+    small.scans.found, small.scans.vulnerable = report, found
+    return verdict(planned(small), "scan (prod)")
+
+
+def test_a_finding_worse_than_allowed_is_refused_with_its_counts() -> None:
+    said = scanned(SCANNED, BAD)
+    assert not said.passed
+    assert said.reason == (
+        "worse than medium: worst high (2 high, 1 low; 1 fixable) by Trivy v1 of 2026-01-01T03:00:00Z"
+    )
+
+
+def test_a_finding_as_bad_as_allowed_passes_and_is_in_the_verdict() -> None:
+    said = scanned(replace(SCANNED, max_severity="high"), BAD)
+    assert said.passed
+    assert "at most high: worst high (2 high, 1 low" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (None, "never scanned"),
+        (ScanReport(ScanStatus.RUNNING), "still running"),
+        (ScanReport(ScanStatus.CRASHED), "crashed, which is not a finding"),
+    ],
+)
+def test_what_is_no_scan_is_refused_in_its_own_words(report: ScanReport | None, words: str) -> None:
+    said = scanned(SCANNED, report)
+    assert not said.passed
+    assert words in said.reason
+    assert "worse" not in said.reason
+
+
+def test_a_harbor_whose_scans_are_not_read_refuses() -> None:
+    small = Small(policy=SCANNED)
+    small.image()
+    small.scans.failure = UnsupportedError("read scans: this is harbor-1 1.7.8", hint="take max_severity out")
+    said = verdict(planned(small), "scan")
+    assert (said.passed, said.reason, said.hint) == (
+        False,
+        "read scans: this is harbor-1 1.7.8",
+        "take max_severity out",
+    )
+    small.scans.failure = UnavailableError("Harbor is away")
+    with pytest.raises(UnavailableError):
+        planned(small)
+
+
+@pytest.mark.parametrize(
+    ("days", "finished", "words"),
+    [
+        (2, YESTERDAY, None),
+        (0.5, YESTERDAY, "the scan is 1.0 days old, at most 0.5 are allowed"),
+        (2, None, "does not tell when it ended"),
+    ],
+)
+def test_a_scan_may_be_too_old(days: float, finished: datetime | None, words: str | None) -> None:
+    clean = ScanReport(ScanStatus.DONE, finished_at=finished)
+    said = scanned(replace(SCANNED, max_scan_age_days=days), clean)
+    assert said.passed is (words is None)
+    assert (words or "nothing found") in said.reason
+
+
+def test_where_only_fixable_findings_count_the_others_pass() -> None:
+    fixable = replace(SCANNED, only_fixable=True)
+    assert scanned(fixable, replace(BAD, fixable=0)).passed
+    assert scanned(fixable, BAD, ZLIB, replace(LOW, fix_version="2")).passed
+    said = scanned(fixable, BAD, MUSL, ZLIB)
+    assert not said.passed
+    assert "CVE-2026-1 in musl (high)" in said.reason
+    assert "zlib" not in said.reason
+
+
+def test_a_waived_finding_passes_until_its_day_is_over() -> None:
+    said = scanned(replace(SCANNED, waivers=(WAIVED,)), BAD, MUSL, LOW)
+    assert said.passed
+    assert "CVE-2026-1 waived by dana until 2026-01-02" in said.reason
+    assert not scanned(replace(SCANNED, waivers=(WAIVED,)), BAD, MUSL, ZLIB).passed
+    over = replace(WAIVED, until=date(2026, 1, 1))
+    said = scanned(replace(SCANNED, waivers=(over,)), BAD, MUSL)
+    assert not said.passed
+    assert "until 2026-01-01, which is over" in said.reason
+
+
+def test_a_report_that_does_not_show_what_was_counted_waives_nothing() -> None:
+    for found in ((), (LOW,)):
+        said = scanned(replace(SCANNED, waivers=(WAIVED,)), BAD, *found)
+        assert not said.passed
+        assert "does not show the findings" in said.reason
+
+
+def test_of_many_findings_the_worst_are_named() -> None:
+    many = [Vulnerability(f"CVE-2026-{number}", "x", "High", "1") for number in range(7)]
+    said = scanned(replace(SCANNED, only_fixable=True), BAD, *many)
+    assert "CVE-2026-4 in x (high) and 2 more" in said.reason
+
+
+def test_the_verdict_of_a_scan_goes_into_the_record() -> None:
+    small = Small(policy=replace(SCANNED, max_severity="high"))
+    manifest = small.image()
+    small.scans.found = BAD
+    plan = planned(small)
+    apply(plan, small.world())
+    image = TAGGED.repository.pin(manifest.digest)
+    (proof,) = small.world().reader.proofs(image, PROMOTION_PREDICATE, (CI,))
+    assert verdict(plan, "scan").to_json() in proof.verified.statement.predicate["gates"]
+
+
+def test_a_refusing_scan_touches_no_host() -> None:
+    small = Small(policy=SCANNED)
+    small.image()
+    with pytest.raises(GateError, match="never scanned"):
+        apply(planned(small), small.world())
+    assert small.hosts["vch-a"].pulled == []
