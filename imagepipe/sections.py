@@ -20,6 +20,7 @@ __all__ = [
     "BuildSettings",
     "HarborSettings",
     "PolicySettings",
+    "ProvenanceSettings",
     "Registry",
     "Section",
     "SignerSettings",
@@ -149,6 +150,13 @@ class WaiverSettings(Section):
     until: date = Field(description="The last day that it holds, in UTC (YYYY-MM-DD). No default.")
 
 
+class ProvenanceSettings(Section):
+    """Where an image must have been built from."""
+
+    source: str = Field(min_length=1, description="The source repository's URL, as git knows it. No default.")
+    branch: str | None = Field(default=None, min_length=1, description="The branch, exact; default: any.")
+
+
 class PolicySettings(Section):
     """Whose signature counts, and what else must be attached."""
 
@@ -164,6 +172,9 @@ class PolicySettings(Section):
     )
     waivers: list[WaiverSettings] = Field(default=[], description="Findings that somebody answers for, by CVE.")
     require_provenance: bool = Field(default=False, description="Whether SLSA provenance by one of them is needed too.")
+    provenance: ProvenanceSettings | None = Field(
+        default=None, description="What that provenance must say, and so that it is needed; default: anything."
+    )
 
 
 class Timeouts(Section):

@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 
 from imagepipe.errors import NotFoundError, SettingsError
 from imagepipe.layers import Layer, absolute, environment_layer, find_upwards, flags_layer, merge, place_of, read_toml
-from imagepipe.model.evidence import Identity, PublicKey, Signatory, TrustPolicy
+from imagepipe.model.evidence import BuildSource, Identity, PublicKey, Signatory, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.result import Credential
 from imagepipe.model.scan import Waiver
@@ -155,6 +155,7 @@ class Settings(Section):
             only_fixable=found.only_fixable,
             max_scan_age_days=found.max_scan_age_days,
             waivers=tuple(Waiver(one.cve, one.owner, one.until) for one in found.waivers),
+            provenance=BuildSource(found.provenance.source, found.provenance.branch) if found.provenance else None,
         )
 
     def origin(self, *key: str) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "REJECTION_PREDICATE",
     "SIGNATURE_PREDICATE",
     "Artifact",
+    "BuildSource",
     "Bundle",
     "Identity",
     "PublicKey",
@@ -76,6 +77,44 @@ Signatory = Identity | PublicKey
 
 
 @dataclass(frozen=True, slots=True)
+class BuildSource:
+    """Where an image was built from, as its provenance says, or as a policy wants it.
+
+    Attributes:
+        source: The repository's URL; `git+` before and `.git` or `/` behind it mean nothing.
+        branch: The branch, exact; None: not told, or any.
+    """
+
+    source: str
+    branch: str | None = None
+
+    @classmethod
+    def of(cls, predicate: Mapping[str, Any]) -> "BuildSource":
+        """Returns what an SLSA v1 provenance tells; an empty source where it tells none.
+
+        Source: SLSA v1.0 provenance: externalParameters are what whoever starts a build controls.
+        """
+        found: Any = predicate
+        for key in ("buildDefinition", "externalParameters", "source"):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        told = found if isinstance(found, Mapping) else {}
+        branch = told.get("branch")
+        return cls(str(told.get("uri") or ""), str(branch) if branch else None)
+
+    def admits(self, built: "BuildSource") -> bool:
+        """Tells whether an image built there satisfies this."""
+        return _plain(self.source) == _plain(built.source) and self.branch in (None, built.branch)
+
+    def __str__(self) -> str:
+        where = _plain(self.source) or "an untold source"
+        return f"{where}, branch {self.branch}" if self.branch else where
+
+
+def _plain(url: str) -> str:
+    return url.removeprefix("git+").rstrip("/").removesuffix(".git")
+
+
+@dataclass(frozen=True, slots=True)
 class TrustPolicy:
     """Whose signature counts, and what else must be attached; one signatory of the list is enough.
 
@@ -87,6 +126,7 @@ class TrustPolicy:
         only_fixable: Whether only findings count that a newer package would mend.
         max_scan_age_days: How old the scan may be, in days; None: any age.
         waivers: Findings that somebody answers for.
+        provenance: Where the image must have been built from, by proven provenance; None: anywhere.
     """
 
     name: str
@@ -96,6 +136,7 @@ class TrustPolicy:
     only_fixable: bool = False
     max_scan_age_days: float | None = None
     waivers: tuple[Waiver, ...] = ()
+    provenance: BuildSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

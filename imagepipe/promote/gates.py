@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from imagepipe.errors import RefusedError, SettingsError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROVENANCE_PREDICATE, REJECTION_PREDICATE, SIGNATURE_PREDICATE, TrustPolicy
+from imagepipe.model.evidence import (
+    PROVENANCE_PREDICATE,
+    REJECTION_PREDICATE,
+    SIGNATURE_PREDICATE,
+    BuildSource,
+    TrustPolicy,
+)
 from imagepipe.model.host import VCH_MAX_HISTORY, VCH_PLATFORM, Target, TargetKind
 from imagepipe.model.ledger import Hold
 from imagepipe.model.manifest import ImageConfig, Index, Manifest
@@ -64,7 +70,9 @@ def _policies(targets: Sequence[Target], world: World) -> list[TrustPolicy]:
 
 def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[GateVerdict]:
     yield _evidence_gate(f"signature ({policy.name})", image, SIGNATURE_PREDICATE, policy, world)
-    if policy.require_provenance:
+    if policy.provenance is not None:
+        yield _source_gate(image, policy, policy.provenance, world)
+    elif policy.require_provenance:
         yield _evidence_gate(f"provenance ({policy.name})", image, PROVENANCE_PREDICATE, policy, world)
     if policy.max_severity is not None:
         yield scan_gate(image, policy, policy.max_severity, world)
@@ -76,6 +84,24 @@ def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy
     except RefusedError as error:
         return GateVerdict(gate, passed=False, reason=error.message, hint=error.hint)
     return GateVerdict(gate, passed=True, reason=f"by {proof.verified.signatory}")
+
+
+def _source_gate(image: Pinned, policy: TrustPolicy, wanted: BuildSource, world: World) -> GateVerdict:
+    """Returns yes when a proven provenance says that the image was built from there; one of several is enough."""
+    gate = f"provenance ({policy.name})"
+    proofs = world.reader.proofs(image, PROVENANCE_PREDICATE, policy.signed_by)
+    if not proofs:
+        return _evidence_gate(gate, image, PROVENANCE_PREDICATE, policy, world)
+    told = {BuildSource.of(proof.verified.statement.predicate): proof.verified.signatory for proof in proofs}
+    for built, signatory in told.items():
+        if wanted.admits(built):
+            return _verdict(gate, True, f"built from {built}, by {signatory}", "")
+    return _verdict(
+        gate,
+        False,
+        f"built from {' and from '.join(map(str, told))}, and not from {wanted}",
+        "build it where the policy says, and promote that image",
+    )
 
 
 def rejection_gate(images: Sequence[Pinned], policy: TrustPolicy, world: World) -> GateVerdict:

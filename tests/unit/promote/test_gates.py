@@ -4,13 +4,13 @@ from datetime import UTC, date, datetime
 import pytest
 
 from imagepipe.errors import GateError, UnavailableError, UnsupportedError
-from imagepipe.model.evidence import PROMOTION_PREDICATE, TrustPolicy
+from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, BuildSource, TrustPolicy
 from imagepipe.model.promotion import GateVerdict, PromotionPlan
 from imagepipe.model.reference import Reference
 from imagepipe.model.scan import ScanReport, ScanStatus, Vulnerability, Waiver
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import apply
-from tests.unit.promote.world import CI, REPOSITORY, Small
+from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
 
 TAGGED = Reference.parse(f"{REPOSITORY}:1.4")
 PROD = TrustPolicy("prod", (CI,))
@@ -152,3 +152,48 @@ def test_a_refusing_scan_touches_no_host() -> None:
     with pytest.raises(GateError, match="never scanned"):
         apply(planned(small), small.world())
     assert small.hosts["vch-a"].pulled == []
+
+
+FROM_MAIN = replace(PROD, provenance=BuildSource("https://git.example/uf/es", "main"))
+
+
+def built_from(uri: object, branch: object) -> dict[str, object]:
+    return {"buildDefinition": {"externalParameters": {"source": {"uri": uri, "branch": branch}}}}
+
+
+@pytest.mark.parametrize(
+    ("predicate", "passed"),
+    [
+        (built_from("git+https://git.example/uf/es.git", "main"), True),
+        (built_from("git+https://git.example/uf/es.git", "feature"), False),
+        (built_from("git+https://git.example/uf/other", "main"), False),
+        (built_from("git+https://git.example/uf/es", None), False),
+        ({"buildDefinition": {"externalParameters": {"source": "text"}}}, False),
+        ({"buildDefinition": None}, False),
+    ],
+)
+def test_provenance_must_say_the_repository_and_branch(predicate: dict[str, object], passed: bool) -> None:
+    small = Small(policy=FROM_MAIN)
+    small.sign(small.image(), predicate_type=PROVENANCE_PREDICATE, predicate=predicate)
+    said = verdict(planned(small), "provenance (prod)")
+    assert said.passed is passed
+    assert passed or said.reason.endswith("and not from https://git.example/uf/es, branch main")
+
+
+def test_one_of_several_provenances_is_enough_and_a_strangers_is_none() -> None:
+    small = Small(policy=FROM_MAIN)
+    manifest = small.image()
+    good, bad = (built_from("git+https://git.example/uf/es", branch) for branch in ("main", "feature"))
+    small.sign(manifest, STRANGER, PROVENANCE_PREDICATE, good)
+    assert "has no provenance that the policy accepts" in verdict(planned(small), "provenance").reason
+    small.sign(manifest, CI, PROVENANCE_PREDICATE, bad)
+    assert "built from https://git.example/uf/es, branch feature" in verdict(planned(small), "provenance").reason
+    small.sign(manifest, CI, PROVENANCE_PREDICATE, good)
+    assert verdict(planned(small), "provenance").passed
+
+
+def test_a_policy_may_leave_the_branch_open() -> None:
+    small = Small(policy=replace(PROD, provenance=BuildSource("https://git.example/uf/es")))
+    predicate = built_from("https://git.example/uf/es/", "any")
+    small.sign(small.image(), predicate_type=PROVENANCE_PREDICATE, predicate=predicate)
+    assert verdict(planned(small), "provenance").passed

@@ -1,5 +1,6 @@
 """A small world in memory: one registry, targets that pull from it, a signer that the policy trusts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -85,10 +86,16 @@ class Small:
             events=self.events.append,
         )
 
-    def sign(self, manifest: Manifest | Index, who: Identity = CI, predicate_type: str = SIGNATURE_PREDICATE) -> Pinned:
+    def sign(
+        self,
+        manifest: Manifest | Index,
+        who: Identity = CI,
+        predicate_type: str = SIGNATURE_PREDICATE,
+        predicate: Mapping[str, object] | None = None,
+    ) -> Pinned:
         """Attaches a statement by someone and returns the pinned image."""
         image = Reference.parse(REPOSITORY).repository.pin(manifest.digest)
-        statement = Statement.about(image, predicate_type, {})
+        statement = Statement.about(image, predicate_type, predicate or {})
         (bundle,) = MemorySigner(who).sign([statement])
         self.registry.attach(image, manifest.descriptor, bundle.as_artifact(predicate_type, SteppingClock().now()))
         return image
