@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 TOGETHER = ("e2e", "interop")
 
 
+@pytest.hookimpl(tryfirst=True)  # the workers read the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Names each test's group: its folder where that shares a sandbox, else its file."""
     for item in items:
