@@ -56,6 +56,7 @@ def _url(value: str) -> str:
 
 Registry = Annotated[str, AfterValidator(_registry)]
 Host = Annotated[str, AfterValidator(_host)]
+PredicateType = Annotated[str, Field(min_length=1, max_length=300)]
 Url = Annotated[str, AfterValidator(_url)]
 # A day: longer is a typing error.
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -174,6 +175,10 @@ class PolicySettings(Section):
     require_provenance: bool = Field(default=False, description="Whether SLSA provenance by one of them is needed too.")
     provenance: ProvenanceSettings | None = Field(
         default=None, description="What that provenance must say, and so that it is needed; default: anything."
+    )
+    require: list[PredicateType] = Field(
+        default=[],
+        description="Predicate types (SBOM, test result) of which one of them must have signed a statement each.",
     )
 
 

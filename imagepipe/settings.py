@@ -156,6 +156,7 @@ class Settings(Section):
             max_scan_age_days=found.max_scan_age_days,
             waivers=tuple(Waiver(one.cve, one.owner, one.until) for one in found.waivers),
             provenance=BuildSource(found.provenance.source, found.provenance.branch) if found.provenance else None,
+            require=tuple(dict.fromkeys(found.require)),
         )
 
     def origin(self, *key: str) -> str:

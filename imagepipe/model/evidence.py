@@ -127,6 +127,7 @@ class TrustPolicy:
         max_scan_age_days: How old the scan may be, in days; None: any age.
         waivers: Findings that somebody answers for.
         provenance: Where the image must have been built from, by proven provenance; None: anywhere.
+        require: Predicate types of which one statement by one of them must be attached too.
     """
 
     name: str
@@ -137,6 +138,7 @@ class TrustPolicy:
     max_scan_age_days: float | None = None
     waivers: tuple[Waiver, ...] = ()
     provenance: BuildSource | None = None
+    require: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[
         yield _source_gate(image, policy, policy.provenance, world)
     elif policy.require_provenance:
         yield _evidence_gate(f"provenance ({policy.name})", image, PROVENANCE_PREDICATE, policy, world)
+    for predicate_type in policy.require:
+        yield _evidence_gate(f"attestation {predicate_type} ({policy.name})", image, predicate_type, policy, world)
     if policy.max_severity is not None:
         yield scan_gate(image, policy, policy.max_severity, world)
 

@@ -197,3 +197,21 @@ def test_a_policy_may_leave_the_branch_open() -> None:
     predicate = built_from("https://git.example/uf/es/", "any")
     small.sign(small.image(), predicate_type=PROVENANCE_PREDICATE, predicate=predicate)
     assert verdict(planned(small), "provenance").passed
+
+
+SBOM = "https://spdx.dev/Document"
+TESTED = "https://in-toto.io/attestation/test-result/v0.1"
+
+
+def test_every_attestation_that_is_required_must_be_there_and_proven() -> None:
+    small = Small(policy=replace(PROD, require=(SBOM, TESTED)))
+    manifest = small.image()
+    small.sign(manifest, CI, SBOM)
+    small.sign(manifest, STRANGER, TESTED)
+    plan = planned(small)
+    assert verdict(plan, f"attestation {SBOM} (prod)").passed
+    missing = verdict(plan, f"attestation {TESTED} (prod)")
+    assert not missing.passed
+    assert f"has no {TESTED} that the policy accepts" in missing.reason
+    small.sign(manifest, CI, TESTED)
+    assert not planned(small).refused
