@@ -25,6 +25,7 @@ __all__ = [
     "Section",
     "SignerSettings",
     "SigningSettings",
+    "SoakSettings",
     "TargetSettings",
     "Timeouts",
     "WaiverSettings",
@@ -158,6 +159,18 @@ class ProvenanceSettings(Section):
     branch: str | None = Field(default=None, min_length=1, description="The branch, exact; default: any.")
 
 
+class SoakSettings(Section):
+    """Where an image must have stood before."""
+
+    targets: list[str] = Field(min_length=1, description="Names in [targets], each of which counts. No default.")
+    hours: float = Field(
+        gt=0,
+        le=8760,
+        description="The image's digest must have been promoted there at least so long ago (h), and not rolled back "
+        "since, by records that this policy's signers signed. No default.",
+    )
+
+
 class PolicySettings(Section):
     """Whose signature counts, and what else must be attached."""
 
@@ -179,6 +192,9 @@ class PolicySettings(Section):
     require: list[PredicateType] = Field(
         default=[],
         description="Predicate types (SBOM, test result) of which one of them must have signed a statement each.",
+    )
+    after: SoakSettings | None = Field(
+        default=None, description="Targets that the image must have stood on first, and for how long; default: none."
     )
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 
 from imagepipe.errors import NotFoundError, SettingsError
 from imagepipe.layers import Layer, absolute, environment_layer, find_upwards, flags_layer, merge, place_of, read_toml
-from imagepipe.model.evidence import BuildSource, Identity, PublicKey, Signatory, TrustPolicy
+from imagepipe.model.evidence import BuildSource, Identity, PublicKey, Signatory, Soak, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.result import Credential
 from imagepipe.model.scan import Waiver
@@ -157,6 +157,7 @@ class Settings(Section):
             waivers=tuple(Waiver(one.cve, one.owner, one.until) for one in found.waivers),
             provenance=BuildSource(found.provenance.source, found.provenance.branch) if found.provenance else None,
             require=tuple(dict.fromkeys(found.require)),
+            after=Soak(tuple(dict.fromkeys(found.after.targets)), found.after.hours) if found.after else None,
         )
 
     def origin(self, *key: str) -> str:
@@ -304,6 +305,11 @@ def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:
         if target.policy is not None and target.policy not in settings.policies:
             near = did_you_mean(target.policy, settings.policies)
             yield ("targets", name, "policy"), f"no policy named {target.policy!r}{near}"
+    for name, policy in settings.policies.items():
+        for other in policy.after.targets if policy.after else ():
+            if other not in settings.targets:
+                near = did_you_mean(other, settings.targets)
+                yield ("policies", name, "after", "targets"), f"no target named {other!r}{near}"
     if settings.signing.mode == "key" and settings.signing.key is None and settings.signing.public_key is None:
         yield ("signing", "mode"), "key needs signing.key to sign, or signing.public_key to verify"
 

@@ -190,6 +190,7 @@ class Wiring:
                 self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect
             ),
             policies={name: self._settings.policy(name) for name in self._settings.policies},
+            targets={name: self.target(name) for name in self.target_names},
             connect=self._connect,
             clock=self._clock,
             pause=time.sleep,

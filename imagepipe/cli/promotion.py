@@ -53,13 +53,14 @@ def promote(
         return
     if not image or not to:
         raise UsageError("name an IMAGE and at least one target with --to, or a saved plan with --plan")
+    from imagepipe.model.promotion import Terms
     from imagepipe.promote.plan import make_plan, observe
     from imagepipe.promote.record import check_gates
 
     wiring = session.wiring(session.settings())
     targets = tuple(wiring.target(name) for name in dict.fromkeys(to))
     world = wiring.promotion_world()
-    plan = make_plan(image, wiring.reference(image), targets, world, release_hold=release_hold)
+    plan = make_plan(image, wiring.reference(image), targets, world, terms=Terms(release_hold=release_hold))
     check_gates(plan)
     if output is not None or (not yes and sys.stdin.isatty()):
         plan = observe(plan, world, jobs=wiring.target_jobs)

@@ -29,6 +29,7 @@ __all__ = [
     "Identity",
     "PublicKey",
     "Signatory",
+    "Soak",
     "Statement",
     "TrustPolicy",
     "VerifiedStatement",
@@ -115,6 +116,14 @@ def _plain(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Soak:
+    """Targets that an image must have stood on, and for how many hours."""
+
+    targets: tuple[str, ...]
+    hours: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrustPolicy:
     """Whose signature counts, and what else must be attached; one signatory of the list is enough.
 
@@ -128,6 +137,7 @@ class TrustPolicy:
         waivers: Findings that somebody answers for.
         provenance: Where the image must have been built from, by proven provenance; None: anywhere.
         require: Predicate types of which one statement by one of them must be attached too.
+        after: Where it must have stood before, and for how long; None: nowhere.
     """
 
     name: str
@@ -139,6 +149,7 @@ class TrustPolicy:
     waivers: tuple[Waiver, ...] = ()
     provenance: BuildSource | None = None
     require: tuple[str, ...] = ()
+    after: Soak | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.ledger import Link, RecordKind
 from imagepipe.model.reference import Pinned, Reference
 
-__all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "TargetPlan", "TargetResult"]
+__all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "TargetPlan", "TargetResult", "Terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,19 @@ class GateVerdict:
     def to_json(self) -> dict[str, Any]:
         """Returns the verdict as a JSON object."""
         return {"gate": self.gate, "passed": self.passed, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an operator says beside an image and targets, and that changes what gates answer.
+
+    Attributes:
+        release_hold: Targets may get back what they were rolled back from.
+        way_back: This is a rollback: nothing new comes, so that nothing is waited for.
+    """
+
+    release_hold: bool = False
+    way_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

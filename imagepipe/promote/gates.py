@@ -22,10 +22,11 @@ from imagepipe.model.evidence import (
 from imagepipe.model.host import VCH_MAX_HISTORY, VCH_PLATFORM, Target, TargetKind
 from imagepipe.model.ledger import Hold
 from imagepipe.model.manifest import ImageConfig, Index, Manifest
-from imagepipe.model.promotion import GateVerdict
+from imagepipe.model.promotion import GateVerdict, Terms
 from imagepipe.model.reference import Pinned
 from imagepipe.promote.ports import World
 from imagepipe.promote.scanning import scan_gate
+from imagepipe.promote.soaking import soak_gates
 
 __all__ = ["evaluate", "hold_gate", "rejection_gate"]
 
@@ -34,7 +35,12 @@ _VCH_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 def evaluate(
-    image: Pinned, manifest: Manifest | Index, platform: Manifest, targets: Sequence[Target], world: World
+    image: Pinned,
+    manifest: Manifest | Index,
+    platform: Manifest,
+    targets: Sequence[Target],
+    world: World,
+    terms: Terms,
 ) -> tuple[GateVerdict, ...]:
     """Returns the verdict of every gate that the targets ask for, each policy once.
 
@@ -45,6 +51,7 @@ def evaluate(
     verdicts: list[GateVerdict] = []
     for policy in _policies(targets, world):
         verdicts.extend(_policy_gates(image, policy, world))
+        verdicts.extend(_time_gates(image, policy, world, terms))
         verdicts.append(rejection_gate([image, image.repository.pin(platform.digest)], policy, world))
     if any(target.kind is TargetKind.VCH for target in targets):
         verdicts.extend(_vch_gates(image, manifest, platform, world))
@@ -78,6 +85,12 @@ def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[
         yield _evidence_gate(f"attestation {predicate_type} ({policy.name})", image, predicate_type, policy, world)
     if policy.max_severity is not None:
         yield scan_gate(image, policy, policy.max_severity, world)
+
+
+def _time_gates(image: Pinned, policy: TrustPolicy, world: World, terms: Terms) -> Iterator[GateVerdict]:
+    """Asks what a rollback is not made to wait for."""
+    if policy.after is not None and not terms.way_back:
+        yield from soak_gates(image, policy, policy.after, world)
 
 
 def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy, world: World) -> GateVerdict:

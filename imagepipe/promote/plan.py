@@ -6,6 +6,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from imagepipe import fanout
 from imagepipe.errors import NotFoundError, UnsupportedError
@@ -13,13 +14,15 @@ from imagepipe.events import Warned
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import VCH_PLATFORM, Target
 from imagepipe.model.manifest import Index, Manifest, Platform
-from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan
+from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.gates import evaluate, hold_gate
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
 
 __all__ = ["Subject", "find_subject", "holdings", "make_plan", "observe"]
+
+_USUAL: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Subject:
 
 
 def make_plan(
-    requested: str, reference: Reference, targets: Sequence[Target], world: World, *, release_hold: bool = False
+    requested: str, reference: Reference, targets: Sequence[Target], world: World, *, terms: Terms = _USUAL
 ) -> PromotionPlan:
     """Returns what promotion would do, with every gate's verdict.
 
@@ -41,21 +44,21 @@ def make_plan(
         reference: The image, by tag or digest; a tag is resolved here and never again.
         targets: Where it should go.
         world: What is asked.
-        release_hold: Whether targets may get back what they were rolled back from.
+        terms: What else the operator says.
 
     Raises:
         NotFoundError: There is no such image.
         UnsupportedError: An index without linux/amd64.
     """
     subject = find_subject(reference, world)
-    gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world)
+    gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world, terms)
     ledger, digests = Ledger(world), (subject.image.digest, subject.platform.digest)
     plans, holds = list[TargetPlan](), list[GateVerdict]()
     for target in targets:
         newest = ledger.newest(subject.image.repository, target, near=digests)
         current = ledger.current(subject.image.repository, target, newest)
         held = newest.link.holds if newest else ()
-        holds.append(hold_gate(target, held, digests, release=release_hold))
+        holds.append(hold_gate(target, held, digests, release=terms.release_hold))
         plan = _plan_target(target, subject)
         plans.append(
             replace(plan, current=current.image if current else None, newest=newest.record if newest else None)

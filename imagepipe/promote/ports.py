@@ -36,6 +36,7 @@ class World:
         writer: What attaches the record.
         scans: Where scans are read, lazily.
         policies: Trust policies by name.
+        targets: Targets by name, those too that nothing is promoted to now.
         connect: Opens a target, lazily, inside the thread that works on it.
         clock: The time in records.
         pause: Sleeps for a number of seconds, between attempts at a pull.
@@ -48,6 +49,7 @@ class World:
     writer: EvidenceWriter
     scans: Scans
     policies: Mapping[str, TrustPolicy]
+    targets: Mapping[str, Target]
     connect: Callable[[Target], HostPorts]
     clock: Clock
     pause: Callable[[float], None]

@@ -7,13 +7,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from imagepipe.errors import NotFoundError, RefusedError
 from imagepipe.events import Warned
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target
 from imagepipe.model.ledger import Entry, RecordKind
-from imagepipe.model.promotion import PromotionPlan
+from imagepipe.model.promotion import PromotionPlan, Terms
 from imagepipe.model.reference import Reference, Repository
 from imagepipe.promote.gates import rejection_gate
 from imagepipe.promote.ledger import Chain, Ledger
@@ -22,6 +23,8 @@ from imagepipe.promote.ports import World
 from imagepipe.promote.record import Promotion, apply, check_gates
 
 __all__ = ["Way", "apply_rollback", "plan_rollback"]
+
+_WAY_BACK: Final = Terms(way_back=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[Pr
     for target in targets:
         goals.setdefault(_goal(way, target, ledger, world), []).append(target)
     return tuple(
-        make_plan(f"{way.repository}@{digest}", Reference(way.repository, digest=digest), group, world)
+        make_plan(f"{way.repository}@{digest}", Reference(way.repository, digest=digest), group, world, terms=_WAY_BACK)
         for digest, group in goals.items()
     )
 

@@ -15,7 +15,7 @@ from imagepipe.errors import ImagepipeError, InputError, NotFoundError, StalePla
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PublicKey, TrustPolicy
 from imagepipe.model.host import Target, TargetKind
-from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan
+from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.plan import make_plan, observe
 from imagepipe.promote.ports import World
@@ -125,7 +125,7 @@ def refresh(
         raise _stale(saved, moved)
     chosen = [targets[one.target.name] for one in saved.plan.targets]
     try:
-        plan = make_plan(saved.plan.requested, reference, chosen, world, release_hold=saved.release_hold)
+        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=Terms(release_hold=saved.release_hold))
     except NotFoundError as error:
         raise _stale(saved, [error.message]) from error
     moved = list(_moved(saved, plan, world))

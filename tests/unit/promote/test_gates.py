@@ -4,12 +4,24 @@ from datetime import UTC, date, datetime
 import pytest
 
 from imagepipe.errors import GateError, UnavailableError, UnsupportedError
-from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, BuildSource, TrustPolicy
-from imagepipe.model.promotion import GateVerdict, PromotionPlan
+from imagepipe.model.digest import Digest
+from imagepipe.model.evidence import (
+    PROMOTION_PREDICATE,
+    PROVENANCE_PREDICATE,
+    BuildSource,
+    Identity,
+    Soak,
+    Statement,
+    TrustPolicy,
+)
+from imagepipe.model.ledger import Hold, Link, Previous, head_tag
+from imagepipe.model.manifest import Manifest
+from imagepipe.model.promotion import GateVerdict, PromotionPlan, Terms
 from imagepipe.model.reference import Reference
 from imagepipe.model.scan import ScanReport, ScanStatus, Vulnerability, Waiver
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import apply
+from tests.contract.signing_memory import MemorySigner
 from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
 
 TAGGED = Reference.parse(f"{REPOSITORY}:1.4")
@@ -215,3 +227,119 @@ def test_every_attestation_that_is_required_must_be_there_and_proven() -> None:
     assert f"has no {TESTED} that the policy accepts" in missing.reason
     small.sign(manifest, CI, TESTED)
     assert not planned(small).refused
+
+
+LEAD = Identity("lead@example.com", "https://issuer.example")
+# Hours after the small world's clock, which begins anew with each world.
+STAGED = "2026-01-02T{:02d}:00:00Z"
+AFTER = replace(PROD, after=Soak(("staging",), 2))
+
+
+class Stage:
+    """One image and what records say of it on the target `staging`, in order."""
+
+    def __init__(self, policy: TrustPolicy = AFTER) -> None:
+        self.small = Small(policy=policy, others=(TrustPolicy("dev", (CI, LEAD)),))
+        self.small.known["staging"] = replace(self.small.target("staging"), policy="dev")
+        self.image, self.other = self.small.image(), self.small.image("other")
+        self.records: list[tuple[Digest, Digest]] = []
+
+    def on_record(
+        self,
+        when: str,
+        *,
+        image: Manifest | None = None,
+        kind: str = "promotion",
+        outcome: str = "promoted",
+        held: Manifest | None = None,
+        who: Identity = CI,
+    ) -> "Stage":
+        manifest = image or self.image
+        hold = Hold(held.digest, held.digest, when, str(who), "") if held else None
+        previous = Previous(*self.records[-1]) if self.records else None
+        link = Link(len(self.records) + 1, previous, (hold,) if hold else ())
+        one = {"target": "staging", "outcome": outcome, "digest": str(manifest.digest), **link.to_json()}
+        predicate = {"kind": kind, "finishedOn": when, "targets": [one]}
+        pinned = TAGGED.repository.pin(manifest.digest)
+        (bundle,) = MemorySigner(who).sign([Statement.about(pinned, PROMOTION_PREDICATE, predicate)])
+        artifact = bundle.as_artifact(PROMOTION_PREDICATE, YESTERDAY)
+        attached = self.small.registry.attach(pinned, manifest.descriptor, artifact)
+        self.records.append((attached.digest, manifest.digest))
+        record = self.small.registry.manifest(TAGGED.repository.pin(attached.digest))
+        self.small.registry.tag(TAGGED.repository, record, head_tag("staging"))
+        return self
+
+    def said(self) -> GateVerdict:
+        return verdict(planned(self.small), "soak on staging (prod)")
+
+
+def test_what_has_stood_long_enough_may_go_on() -> None:
+    said = Stage().on_record(STAGED.format(1)).said()
+    assert said.passed
+    assert said.reason == "2.1 h since 2026-01-02T01:00:00Z, 2 h are wanted"
+
+
+def test_what_came_too_lately_must_wait() -> None:
+    said = Stage().on_record(STAGED.format(2)).said()
+    assert not said.passed
+    assert said.reason == "1.1 h since 2026-01-02T02:00:00Z, 2 h are wanted"
+
+
+def test_the_first_of_several_promotions_counts_also_after_another_image() -> None:
+    stage = Stage().on_record(STAGED.format(1))
+    assert stage.on_record(STAGED.format(2), image=stage.other).on_record(STAGED.format(3)).said().passed
+
+
+@pytest.mark.parametrize("outcome", ["failed", "odd"])
+def test_a_promotion_that_failed_is_none(outcome: str) -> None:
+    said = Stage().on_record(STAGED.format(1), outcome=outcome).said()
+    assert (said.passed, said.reason) == (False, "never promoted to it by who counts here")
+
+
+def test_what_was_rolled_back_counts_from_its_next_promotion_on() -> None:
+    stage = Stage().on_record(STAGED.format(0))
+    stage.on_record(STAGED.format(0), image=stage.other, kind="rollback", held=stage.image)
+    assert stage.said().reason == "rolled back from it, and not promoted again"
+    stage.on_record(STAGED.format(2))
+    assert "since 2026-01-02T02:00:00Z" in stage.said().reason
+
+
+def test_a_rollback_from_another_image_to_this_one_takes_nothing_away() -> None:
+    stage = Stage().on_record(STAGED.format(1))
+    assert stage.on_record(STAGED.format(2), kind="rollback", held=stage.other).said().passed
+
+
+def test_only_a_signer_of_the_policy_can_say_that_it_stood_but_anyone_of_the_target_that_it_fell() -> None:
+    assert not Stage().on_record(STAGED.format(1), who=LEAD).said().passed
+    stage = Stage().on_record(STAGED.format(1))
+    stage.on_record(STAGED.format(2), image=stage.other, kind="rollback", held=stage.image, who=LEAD)
+    assert not stage.said().passed
+
+
+def test_a_record_without_a_time_proves_no_time() -> None:
+    assert not Stage().on_record("some day").said().passed
+
+
+def test_a_broken_ledger_proves_nothing() -> None:
+    stage = Stage().on_record(STAGED.format(0)).on_record(STAGED.format(1))
+    stage.records.append((Digest.of(b"deleted"), stage.image.digest))
+    said = stage.on_record(STAGED.format(1)).said()
+    assert not said.passed
+    assert "the ledger of staging is broken" in said.reason
+
+
+def test_a_target_that_is_not_configured_cannot_have_been_stood_on() -> None:
+    said = verdict(planned(_with_image(Small(policy=AFTER))), "soak")
+    assert (said.passed, said.reason) == (False, "no target named staging is configured")
+
+
+def test_a_rollback_waits_for_nothing() -> None:
+    world = _with_image(Small(policy=AFTER)).world()
+    target = Small().target("vch-a")
+    plan = make_plan("x", TAGGED, [target], world, terms=Terms(way_back=True))
+    assert not plan.refused
+
+
+def _with_image(small: Small) -> Small:
+    small.image()
+    return small

@@ -20,7 +20,7 @@ from imagepipe.model.evidence import PROMOTION_PREDICATE, REJECTION_PREDICATE, P
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.ledger import Entry, RecordKind, head_tag
 from imagepipe.model.manifest import Descriptor, Manifest
-from imagepipe.model.promotion import Arrival, PromotionPlan
+from imagepipe.model.promotion import Arrival, PromotionPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.history import chains, merged, timeline
 from imagepipe.promote.ledger import Chain, Ledger, Standing
@@ -52,7 +52,7 @@ class Yard:
         world = self.small.world()
         reference = Reference(BARE, digest=manifest.digest)
         chosen = targets or (self.target,)
-        plan = make_plan(str(reference), reference, chosen, world, release_hold=release_hold)
+        plan = make_plan(str(reference), reference, chosen, world, terms=Terms(release_hold=release_hold))
         return apply(plan, world, reason="release")
 
     def promoted(self, count: int, *targets: Target) -> list[Manifest]:

@@ -64,6 +64,8 @@ class Small:
     events: list[Event] = field(default_factory=list)
     verifier: MemoryVerifier = field(default_factory=MemoryVerifier)
     scans: MemoryScans = field(default_factory=MemoryScans)
+    others: tuple[TrustPolicy, ...] = ()
+    known: dict[str, Target] = field(default_factory=dict)
 
     def target(self, name: str, kind: TargetKind = TargetKind.VCH, *, host: str | None = None) -> Target:
         if name not in self.hosts:
@@ -79,7 +81,8 @@ class Small:
             reader=reader,
             writer=EvidenceWriter(signer=self.signer, referrers=self.registry, reader=reader, clock=clock),
             scans=self.scans,
-            policies={self.policy.name: self.policy},
+            policies={policy.name: policy for policy in (self.policy, *self.others)},
+            targets=self.known,
             connect=self._connect,
             clock=clock,
             pause=self.paused_s.append,
