@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from imagepipe.errors import InputError
 from imagepipe.model.host import TargetKind
@@ -18,6 +18,7 @@ from imagepipe.model.reference import Repository
 __all__ = [
     "HOST",
     "BuildSettings",
+    "FreezeSettings",
     "HarborSettings",
     "PolicySettings",
     "ProvenanceSettings",
@@ -171,6 +172,20 @@ class SoakSettings(Section):
     )
 
 
+class FreezeSettings(Section):
+    """A time in which nothing new is promoted; a rollback is."""
+
+    since: AwareDatetime = Field(alias="from", description="Its first moment, with a time zone. No default.")
+    until: AwareDatetime = Field(description="The first moment after it, with a time zone. No default.")
+    why: str = Field(min_length=1, description="What operators are told. No default.")
+
+    @model_validator(mode="after")
+    def _forward(self) -> "FreezeSettings":
+        if self.until <= self.since:
+            raise ValueError("must end (`until`) after it begins (`from`)")
+        return self
+
+
 class PolicySettings(Section):
     """Whose signature counts, and what else must be attached."""
 
@@ -195,6 +210,9 @@ class PolicySettings(Section):
     )
     after: SoakSettings | None = Field(
         default=None, description="Targets that the image must have stood on first, and for how long; default: none."
+    )
+    freeze: list[FreezeSettings] = Field(
+        default=[], description="When nothing is promoted but with --override-freeze and --reason; default: never."
     )
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 
 from imagepipe.errors import NotFoundError, SettingsError
 from imagepipe.layers import Layer, absolute, environment_layer, find_upwards, flags_layer, merge, place_of, read_toml
-from imagepipe.model.evidence import BuildSource, Identity, PublicKey, Signatory, Soak, TrustPolicy
+from imagepipe.model.evidence import BuildSource, Freeze, Identity, PublicKey, Signatory, Soak, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.result import Credential
 from imagepipe.model.scan import Waiver
@@ -158,6 +158,7 @@ class Settings(Section):
             provenance=BuildSource(found.provenance.source, found.provenance.branch) if found.provenance else None,
             require=tuple(dict.fromkeys(found.require)),
             after=Soak(tuple(dict.fromkeys(found.after.targets)), found.after.hours) if found.after else None,
+            freezes=tuple(Freeze(one.since, one.until, one.why) for one in found.freeze),
         )
 
     def origin(self, *key: str) -> str:

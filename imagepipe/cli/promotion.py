@@ -13,7 +13,7 @@ from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import DriftError, ImagepipeError, InputError, NotFoundError, PartialError, UsageError
 
 if TYPE_CHECKING:
-    from imagepipe.model.promotion import PromotionPlan, TargetResult
+    from imagepipe.model.promotion import PromotionPlan, TargetResult, Terms
     from imagepipe.promote.ports import World
     from imagepipe.promote.record import Promotion
     from imagepipe.promote.status import HeldImage, TargetStatus
@@ -42,17 +42,22 @@ def promote(
     release_hold: Annotated[
         bool, typer.Option("--release-hold", help="Bring back what a target was rolled back from.")
     ] = False,
+    override_freeze: Annotated[
+        bool, typer.Option("--override-freeze", help="Promote what a policy has frozen; wants a --reason.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record.")] = "",
 ) -> None:
     """Bring an image, by digest, onto targets, and prove what arrived."""
     if plan_file is not None:
-        if image or to or output or release_hold:
+        if image or to or output or release_hold or override_freeze:
             raise UsageError("--plan holds image, targets and all: give nothing of that beside it")
         _promote_saved(session, plan_file, max_age, yes=yes, reason=reason)
         return
     if not image or not to:
         raise UsageError("name an IMAGE and at least one target with --to, or a saved plan with --plan")
+    if override_freeze and not reason.strip():
+        raise UsageError("--override-freeze goes on record, and wants a --reason", hint="say why with --reason")
     from imagepipe.model.promotion import Terms
     from imagepipe.promote.plan import make_plan, observe
     from imagepipe.promote.record import check_gates
@@ -60,20 +65,21 @@ def promote(
     wiring = session.wiring(session.settings())
     targets = tuple(wiring.target(name) for name in dict.fromkeys(to))
     world = wiring.promotion_world()
-    plan = make_plan(image, wiring.reference(image), targets, world, terms=Terms(release_hold=release_hold))
+    terms = Terms(release_hold, override_freeze)
+    plan = make_plan(image, wiring.reference(image), targets, world, terms=terms)
     check_gates(plan)
     if output is not None or (not yes and sys.stdin.isatty()):
         plan = observe(plan, world, jobs=wiring.target_jobs)
     if output is not None:
-        _save(session, plan, world, output, reason=reason, release_hold=release_hold)
+        _save(session, plan, world, output, reason=reason, terms=terms)
         return
     _carry_out(session, plan, wiring, world, yes=yes, reason=reason)
 
 
-def _save(session: Session, plan: PromotionPlan, world: World, file: Path, *, reason: str, release_hold: bool) -> None:
+def _save(session: Session, plan: PromotionPlan, world: World, file: Path, *, reason: str, terms: Terms) -> None:
     from imagepipe.promote.saved import SavedPlan
 
-    saved = SavedPlan.of(plan, world, reason=reason, release_hold=release_hold)
+    saved = SavedPlan.of(plan, world, reason=reason, terms=terms)
     try:
         file.write_text(saved.text(), encoding="utf-8")
     except OSError as error:

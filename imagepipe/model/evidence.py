@@ -26,6 +26,7 @@ __all__ = [
     "Artifact",
     "BuildSource",
     "Bundle",
+    "Freeze",
     "Identity",
     "PublicKey",
     "Signatory",
@@ -124,6 +125,18 @@ class Soak:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """A time in which nothing new is promoted: `since` is its first moment, `until` the first after it, both aware."""
+
+    since: datetime
+    until: datetime
+    why: str
+
+    def __str__(self) -> str:
+        return f"frozen from {self.since.isoformat()} until {self.until.isoformat()}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class TrustPolicy:
     """Whose signature counts, and what else must be attached; one signatory of the list is enough.
 
@@ -138,6 +151,7 @@ class TrustPolicy:
         provenance: Where the image must have been built from, by proven provenance; None: anywhere.
         require: Predicate types of which one statement by one of them must be attached too.
         after: Where it must have stood before, and for how long; None: nowhere.
+        freezes: When nothing is promoted.
     """
 
     name: str
@@ -150,6 +164,7 @@ class TrustPolicy:
     provenance: BuildSource | None = None
     require: tuple[str, ...] = ()
     after: Soak | None = None
+    freezes: tuple[Freeze, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

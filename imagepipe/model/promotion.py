@@ -38,10 +38,12 @@ class Terms:
 
     Attributes:
         release_hold: Targets may get back what they were rolled back from.
+        override_freeze: What is frozen is promoted all the same.
         way_back: This is a rollback: nothing new comes, so that nothing is waited for.
     """
 
     release_hold: bool = False
+    override_freeze: bool = False
     way_back: bool = False
 
 

@@ -91,6 +91,16 @@ def _time_gates(image: Pinned, policy: TrustPolicy, world: World, terms: Terms) 
     """Asks what a rollback is not made to wait for."""
     if policy.after is not None and not terms.way_back:
         yield from soak_gates(image, policy, policy.after, world)
+    if policy.freezes and not terms.way_back:
+        now = world.clock.now()
+        freeze = next((one for one in policy.freezes if one.since <= now < one.until), None)
+        overridden = "overridden; " if freeze and terms.override_freeze else ""
+        yield _verdict(
+            f"freeze ({policy.name})",
+            freeze is None or terms.override_freeze,
+            f"{overridden}{freeze}" if freeze else f"not frozen at {now:%Y-%m-%dT%H:%M:%SZ}",
+            "wait until it is over, or promote with --override-freeze and --reason",
+        )
 
 
 def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy, world: World) -> GateVerdict:

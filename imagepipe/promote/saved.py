@@ -28,6 +28,7 @@ MAX_AGE_H: Final = 24.0
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 # Clocks of two machines may differ so much before a plan is said to come from the future.
 _SKEW: Final = timedelta(minutes=5)
+_USUAL: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +40,20 @@ class SavedPlan:
         created: When it was made, in UTC, whole seconds.
         policies: A digest of every policy that was asked, by name.
         reason: Why, for the record.
-        release_hold: Whether targets may get back what they were rolled back from.
+        terms: What else the operator said.
     """
 
     plan: PromotionPlan
     created: datetime
     policies: Mapping[str, Digest]
     reason: str = ""
-    release_hold: bool = False
+    terms: Terms = _USUAL
 
     @classmethod
-    def of(cls, plan: PromotionPlan, world: World, *, reason: str = "", release_hold: bool = False) -> "SavedPlan":
+    def of(cls, plan: PromotionPlan, world: World, *, reason: str = "", terms: Terms = _USUAL) -> "SavedPlan":
         """Returns the plan as it can be written down now."""
         created = world.clock.now().replace(microsecond=0)
-        return cls(plan, created, fingerprints(plan, world), reason, release_hold)
+        return cls(plan, created, fingerprints(plan, world), reason, terms)
 
     @classmethod
     def parse(cls, text: str) -> "SavedPlan":
@@ -69,7 +70,7 @@ class SavedPlan:
                 created=datetime.strptime(data["created"], _TIME).replace(tzinfo=UTC),
                 policies={str(name): Digest.parse(digest) for name, digest in data["policies"].items()},
                 reason=str(data["reason"]),
-                release_hold=bool(data["release_hold"]),
+                terms=Terms(bool(data["release_hold"]), override_freeze=bool(data["override_freeze"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ImagepipeError) as error:
             raise InputError(f"not a promotion plan: {error}", hint="make one with `imagepipe promote … -o`") from error
@@ -98,7 +99,8 @@ class SavedPlan:
             "requested": self.plan.requested,
             "image": str(self.plan.image),
             "reason": self.reason,
-            "release_hold": self.release_hold,
+            "release_hold": self.terms.release_hold,
+            "override_freeze": self.terms.override_freeze,
             "policies": {name: str(digest) for name, digest in self.policies.items()},
             "targets": [_target_json(one) for one in self.plan.targets],
             "gates": [gate.to_json() for gate in self.plan.gates],
@@ -125,7 +127,7 @@ def refresh(
         raise _stale(saved, moved)
     chosen = [targets[one.target.name] for one in saved.plan.targets]
     try:
-        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=Terms(release_hold=saved.release_hold))
+        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=saved.terms)
     except NotFoundError as error:
         raise _stale(saved, [error.message]) from error
     moved = list(_moved(saved, plan, world))

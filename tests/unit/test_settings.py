@@ -1,12 +1,14 @@
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from imagepipe.errors import InputError, NotFoundError, SettingsError
-from imagepipe.model.evidence import Identity, PublicKey
+from imagepipe.model.evidence import BuildSource, Freeze, Identity, PublicKey, Soak
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.result import Credential
+from imagepipe.model.scan import Waiver
 from imagepipe.settings import Settings, load_settings, origins
 
 FULL = """\
@@ -367,6 +369,53 @@ def test_a_policy_reads_its_key_files(home: Home) -> None:
     assert (policy.max_severity, policy.require_provenance) == ("high", True)
     with pytest.raises(NotFoundError, match=r"no policy named 'prd'; did you mean 'prod'\?"):
         home.load().policy("prd")
+
+
+GATED = """
+[policies.prod]
+signed_by = [{ identity = "a@example.com", issuer = "https://issuer.example" }]
+only_fixable = true
+max_scan_age_days = 7
+provenance = { source = "https://git.example/uf/es", branch = "main" }
+require = ["https://spdx.dev/Document"]
+after = { targets = ["staging"], hours = 24 }
+freeze = [{ from = "2026-12-24T00:00:00Z", until = 2027-01-02T00:00:00Z, why = "year's end" }]
+
+[[policies.prod.waivers]]
+cve = "CVE-2026-1"
+owner = "dana"
+until = "2026-12-31"
+
+[targets.staging]
+kind = "docker"
+host = "unix:///run/docker.sock"
+"""
+
+
+def test_a_policy_holds_all_its_gates(home: Home) -> None:
+    home.write(GATED)
+    policy = home.load().policy("prod")
+    assert (policy.only_fixable, policy.max_scan_age_days) == (True, 7)
+    assert policy.waivers == (Waiver("CVE-2026-1", "dana", date(2026, 12, 31)),)
+    assert policy.provenance == BuildSource("https://git.example/uf/es", "main")
+    assert policy.require == ("https://spdx.dev/Document",)
+    assert policy.after == Soak(("staging",), 24)
+    since, until = datetime(2026, 12, 24, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)
+    assert policy.freezes == (Freeze(since, until, "year's end"),)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ('targets = ["staging"]', 'targets = ["stagin"]', "no target named 'stagin'; did you mean 'staging'"),
+        ("until = 2027-01-02", "until = 2026-01-02", "must end"),
+        ("T00:00:00Z, why", "T00:00:00, why", "timezone"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused(home: Home, good: str, bad: str, said: str) -> None:
+    home.write(GATED.replace(good, bad))
+    with pytest.raises(SettingsError, match=said):
+        home.load()
 
 
 def test_dockers_variables_make_the_target_env(home: Home) -> None:

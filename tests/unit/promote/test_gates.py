@@ -3,12 +3,13 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from imagepipe.errors import GateError, UnavailableError, UnsupportedError
+from imagepipe.errors import GateError, InputError, UnavailableError, UnsupportedError
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import (
     PROMOTION_PREDICATE,
     PROVENANCE_PREDICATE,
     BuildSource,
+    Freeze,
     Identity,
     Soak,
     Statement,
@@ -21,6 +22,7 @@ from imagepipe.model.reference import Reference
 from imagepipe.model.scan import ScanReport, ScanStatus, Vulnerability, Waiver
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import apply
+from imagepipe.promote.saved import SavedPlan, fingerprints
 from tests.contract.signing_memory import MemorySigner
 from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
 
@@ -338,6 +340,59 @@ def test_a_rollback_waits_for_nothing() -> None:
     target = Small().target("vch-a")
     plan = make_plan("x", TAGGED, [target], world, terms=Terms(way_back=True))
     assert not plan.refused
+
+
+def frozen(first_hour: int, until_hour: int) -> TrustPolicy:
+    since, until = (datetime(2026, 1, 2, hour, tzinfo=UTC) for hour in (first_hour, until_hour))
+    return replace(PROD, freezes=(Freeze(since, until, "year's end"),))
+
+
+@pytest.mark.parametrize(("first", "until", "passed"), [(1, 2, True), (3, 4, False), (4, 5, True)])
+def test_nothing_is_promoted_within_a_freeze(first: int, until: int, passed: bool) -> None:
+    said = verdict(planned(_with_image(Small(policy=frozen(first, until)))), "freeze (prod)")
+    assert said.passed is passed
+    words = f"frozen from 2026-01-02T0{first}:00:00+00:00 until 2026-01-02T0{until}:00:00+00:00: year's end"
+    assert said.reason.startswith("not frozen at 2026-01-02T03:04" if passed else words)
+
+
+def test_an_overridden_freeze_shows_in_the_verdict() -> None:
+    small = _with_image(Small(policy=frozen(3, 4)))
+    plan = make_plan("x", TAGGED, [small.target("vch-a")], small.world(), terms=Terms(override_freeze=True))
+    assert verdict(plan, "freeze").reason.startswith("overridden; frozen from")
+    assert not plan.refused
+
+
+def test_a_rollback_goes_through_a_freeze() -> None:
+    small = _with_image(Small(policy=frozen(3, 4)))
+    assert not make_plan("x", TAGGED, [small.target("vch-a")], small.world(), terms=Terms(way_back=True)).refused
+
+
+def test_what_an_operator_said_is_in_a_saved_plan_and_part_of_its_seal() -> None:
+    small = _with_image(Small(policy=frozen(3, 4)))
+    world, terms = small.world(), Terms(override_freeze=True)
+    plan = make_plan(str(TAGGED), TAGGED, [small.target("vch-a")], world, terms=terms)
+    saved = SavedPlan.of(plan, world, reason="urgent", terms=terms)
+    assert SavedPlan.parse(saved.text()).terms == terms
+    with pytest.raises(InputError, match="changed after it was written"):
+        SavedPlan.parse(saved.text().replace('"override_freeze": true', '"override_freeze": false'))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_severity": "low"},
+        {"waivers": (WAIVED,)},
+        {"provenance": BuildSource("https://git.example/x")},
+        {"require": ("https://spdx.dev/Document",)},
+        {"after": Soak(("staging",), 1)},
+        {"freezes": frozen(1, 2).freezes},
+    ],
+)
+def test_every_setting_of_a_policy_makes_it_another(change: dict[str, object]) -> None:
+    small = _with_image(Small())
+    plan, before = planned(small), small.world()
+    small.policy = replace(small.policy, **change)  # type: ignore[arg-type]  # each is of its field's type
+    assert fingerprints(plan, before) != fingerprints(plan, small.world())
 
 
 def _with_image(small: Small) -> Small:
