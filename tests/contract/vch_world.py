@@ -1,5 +1,6 @@
 """One private world for the facade: a namespace with a real dockerd, a real registry and the facade between them."""
 
+import gc
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -192,6 +194,16 @@ class World:
 
 
 def wait_for(ready: Callable[[], bool], limit_s: float = READY_S) -> None:
+    with warnings.catch_warnings():
+        # httpcore 1.0 leaves a unix socket that was refused to the collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            _wait_for(ready, limit_s)
+        finally:
+            gc.collect()
+
+
+def _wait_for(ready: Callable[[], bool], limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
     while True:
         try:
