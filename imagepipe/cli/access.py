@@ -1,4 +1,4 @@
-"""`imagepipe access export|plan|apply|review|log`."""
+"""`imagepipe access export|plan|apply|review|log|why`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.session import Session, error_body
 from imagepipe.cli.tables import clean, table
-from imagepipe.errors import DriftError, ImagepipeError, InputError, NotFoundError, PartialError, UsageError
+from imagepipe.errors import (
+    CredentialsError,
+    DriftError,
+    ImagepipeError,
+    InputError,
+    NotFoundError,
+    PartialError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +49,7 @@ def register(app: typer.Typer) -> None:
     command(access, "apply")(apply)
     command(access, "review")(review)
     command(access, "log")(log)
+    command(access, "why")(why)
     app.add_typer(access, name="access")
 
 
@@ -180,6 +189,46 @@ def log(
     )
     for fresh in again:
         session.answer({}, "\n".join("\t".join(map(clean, line.cells())) for line in fresh))
+
+
+def why(
+    session: Session,
+    image: Annotated[str, typer.Argument(help="project/name:tag, what was refused.", show_default=False)],
+    push: Annotated[bool, typer.Option("--push", help="It was a push; default: a pull.")] = False,
+    who: Annotated[
+        str | None, typer.Option("--as", help="A user or robot of the project; default: you.", show_default=False)
+    ] = None,
+) -> None:
+    """Ask Harbor why it refuses a pull or push, and tell the most likely cause and what ends it."""
+    from imagepipe.access.explain import Facts, Image, explain
+    from imagepipe.access.facts import gather
+    from imagepipe.wiring import SystemClock
+
+    settings = session.settings()
+    wiring = session.wiring(settings)
+    named = wiring.reference(image)
+    repository = named.repository
+    if not repository.name or (settings.registry and repository.registry != settings.registry):
+        raise InputError(f"{image}: no image of the configured registry", hint="write project/name:tag")
+    wanted = Image(repository.project, repository.name, str(named.digest or named.tag or "latest"))
+    now = SystemClock().now()
+    try:
+        facts = gather(wanted, wiring.administration, push=push, who=who, now=now)
+    except CredentialsError as error:
+        # Without a name it is our configuration that lacks something, and the error says what.
+        if settings.harbor.username is None:
+            raise
+        mine = settings.harbor.username
+        facts = Facts(wanted, push, mine, now, refused=error.message, refused_hint=error.hint or "")
+    cause = explain(facts)
+    document = {
+        "schema": "imagepipe.access-why/v1",
+        "image": str(wanted),
+        "action": "push" if push else "pull",
+        "as": facts.who,
+        "cause": {"kind": cause.kind, "message": cause.message, "fix": cause.fix},
+    }
+    session.answer(document, f"{clean(cause.message)}\nfix: {clean(cause.fix)}")
 
 
 def describe(plan: AccessPlan) -> str:

@@ -17,6 +17,7 @@ from imagepipe.errors import InputError
 __all__ = [
     "PERMISSION_SETS",
     "PROJECT_SETTINGS",
+    "ArtifactState",
     "AuditEntry",
     "Caller",
     "Member",
@@ -294,3 +295,18 @@ class Caller:
     name: str
     kind: Literal["user", "robot"]
     system_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactState:
+    """What about an image decides whether Harbor lets it be pulled, and its tag be moved.
+
+    Attributes:
+        immutable: Whether a rule keeps the tag where it is.
+        signatures: `cosign`, `notation`: what is attached, whoever made it.
+        severity: The worst that its scan found, in lower case; None: there is no finished scan.
+    """
+
+    immutable: bool
+    signatures: frozenset[str]
+    severity: str | None

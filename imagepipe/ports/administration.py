@@ -12,6 +12,7 @@ from typing import Protocol
 
 from imagepipe.errors import UnsupportedError
 from imagepipe.model.access import (
+    ArtifactState,
     AuditEntry,
     Caller,
     Member,
@@ -25,7 +26,7 @@ from imagepipe.model.access import (
     Role,
 )
 
-__all__ = ["Administration", "AuditLog", "Callers", "Membership", "Projects", "Robots"]
+__all__ = ["Administration", "AuditLog", "Callers", "Membership", "Obstacles", "Projects", "Robots"]
 
 
 class Callers(Protocol):
@@ -138,6 +139,24 @@ class AuditLog(Protocol):
         ...
 
 
+class Obstacles(Protocol):
+    """What stops a push or a pull besides missing rights."""
+
+    def read_only(self) -> bool | None:
+        """Tells whether Harbor takes no writes at all; None: it does not say."""
+        ...
+
+    def artifact(self, project: Project, repository: str, reference: str) -> ArtifactState | None:
+        """Returns the state of an image; None: there is none, or it is not shown to us.
+
+        Args:
+            project: Its project.
+            repository: Its repository, without the project.
+            reference: A tag or digest.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Administration:
     """One Harbor's administration: what its dialect can do, and None for what it cannot.
@@ -158,6 +177,7 @@ class Administration:
     membership: Membership
     robots: Robots | None
     audit: AuditLog | None
+    obstacles: Obstacles | None = None
 
     def require_robots(self) -> Robots:
         """Returns the robots.

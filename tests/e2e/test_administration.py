@@ -364,3 +364,49 @@ def test_the_log_tells_who_did_what_and_is_followed_until_ctrl_c(
     ended = cli.signalled(*argv, when="waiting for what comes", number=signal.SIGINT, deadline_s=15)
     assert ended.code == 130, ended.said
     assert "es-sandbox/logged" in ended.out
+
+
+def cause(run: Run) -> tuple[str, str]:
+    found = run.ok().json()["cause"]
+    return found["kind"], found["fix"]
+
+
+def test_a_refusal_is_explained_by_its_cause_and_a_command_that_ends_it(
+    lee: Command, gus: Command, box: Box, cli: Cli, project: str
+) -> None:
+    why = ("access", "why", "--json")
+    assert cause(gus(*why, "es-sandbox/base:1")) == ("none", "try to pull it again, and read what is said")
+    too_low = ("role", "imagepipe member set es-sandbox gus --role developer")
+    assert cause(gus(*why, "es-sandbox/base:1", "--push")) == too_low
+    assert cause(lee(*why, "es-sandbox/base:1", "--push", "--as", "gus")) == too_low
+    assert cause(lee(*why, "es-sandbox/base:1", "--push", "--as", "ci"))[0] == "none"
+    assert cause(gus(*why, f"{project}/x:1", "--push")) == (
+        "no_member",
+        f"imagepipe member add {project} gus --role developer",
+    )
+    assert cause(lee(*why, "nowhere/x:1")) == ("project_missing", "imagepipe project create nowhere")
+    wrong = {"IMAGEPIPE_HARBOR__USERNAME": "gus", "IMAGEPIPE_HARBOR__PASSWORD_FILE": str(box.secret_file("Wrong-1234"))}
+    assert cause(cli.run(*why, "es-sandbox/base:1", env=wrong))[0] == "credentials"
+    lee("robot", "create", project, "r", "--can", "pull", "--days", "1", "--out", str(box.folder / "r"), "--yes").ok()
+    assert cause(lee(*why, f"{project}/x:1", "--push", "--as", "r"))[0] == "robot_rights"
+    told = gus("access", "why", "es-sandbox/base:1", "--push").ok().out.splitlines()
+    assert told == [
+        "gus is guest of es-sandbox, who may not push",
+        "fix: imagepipe member set es-sandbox gus --role developer",
+    ]
+
+
+def test_signatures_and_immutable_tags_that_harbor_asks_for_are_named(lee: Command, box: Box, project: str) -> None:
+    box.admin.push(f"{project}/kept", "v1", hand_made("kept"))
+    lee("project", "set", project, "require_cosign=true", "--yes").ok()
+    pull = lee("access", "why", f"{project}/kept:v1", "--json")
+    assert cause(pull) == ("unsigned", f"imagepipe sign {project}/kept:v1")
+    rule = {
+        "action": "immutable",
+        "template": "immutable_template",
+        "tag_selectors": [{"kind": "doublestar", "decoration": "matches", "pattern": "v*"}],
+        "scope_selectors": {"repository": [{"kind": "doublestar", "decoration": "repoMatches", "pattern": "**"}]},
+    }
+    assert box.admin.api("POST", f"projects/{project}/immutabletagrules", rule).status_code == 201
+    assert cause(lee("access", "why", f"{project}/kept:v1", "--push", "--json"))[0] == "immutable"
+    assert cause(lee("access", "why", f"{project}/kept:v2", "--push", "--json"))[0] == "none"

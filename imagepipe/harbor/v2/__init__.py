@@ -5,6 +5,7 @@ from imagepipe.harbor.detect import Detected
 from imagepipe.harbor.v2.audit import AuditLog2
 from imagepipe.harbor.v2.callers import Callers2
 from imagepipe.harbor.v2.members import Membership2
+from imagepipe.harbor.v2.obstacles import Obstacles2
 from imagepipe.harbor.v2.projects import Projects2
 from imagepipe.harbor.v2.robots import Robots2
 from imagepipe.harbor.v2.session import Session
@@ -34,4 +35,5 @@ def administration(connection: Connection, found: Detected) -> Administration:
         membership=Membership2(session),
         robots=Robots2(session) if gate.has("robots") else None,
         audit=AuditLog2(session),
+        obstacles=Obstacles2(session),
     )

@@ -1,0 +1,174 @@
+"""Why a push or pull is refused: the one most likely cause, and what ends it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from imagepipe.access.explain import Facts, Image, explain
+from imagepipe.access.facts import gather
+from imagepipe.errors import PermissionRefusedError
+from imagepipe.model.access import ArtifactState, Caller, Project, Right, Robot, Role
+from imagepipe.ports.administration import Administration
+from tests.contract.harbor_memory import NOW, MemoryHarbor, MemoryProjects
+
+WEB = Image("es", "web", "1")
+PULL, PUSH = Right("repository", "pull"), Right("repository", "push")
+ROBOT = Robot("ci", "robot$es+ci", "es", frozenset({PUSH}), None, disabled=False)
+PLAIN = ArtifactState(immutable=False, signatures=frozenset(), severity=None)
+FINE = Facts(WEB, True, "dana", NOW, project=Project("es"), rights=frozenset({PULL, PUSH}))
+PULLED = replace(FINE, push=False, artifact=PLAIN)
+
+
+def under(facts: Facts, **settings: bool | str | int) -> Facts:
+    return replace(facts, project=Project("es", settings))
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "said", "fix"),
+    [
+        (FINE, "none", "from pushing es/web:1", "try to push it again"),
+        (PULLED, "none", "from pulling es/web:1", "try to pull it again"),
+        (replace(FINE, refused="log in: no", refused_hint="do so"), "credentials", "log in: no", "do so"),
+        (
+            replace(FINE, who="robot$ci", refused="log in: no"),
+            "credentials",
+            "a robot that has expired or is switched off is answered the same",
+            "set harbor.password_file",
+        ),
+        (replace(FINE, project=None), "project_missing", "no project es that dana", "imagepipe project create es"),
+        (
+            replace(FINE, project=None, hidden=True),
+            "no_member",
+            "es exists",
+            "imagepipe member add es dana --role developer",
+        ),
+        (
+            replace(FINE, robot=replace(ROBOT, disabled=True)),
+            "robot_disabled",
+            "robot$es+ci is switched off",
+            "imagepipe robot rotate es ci --out FILE",
+        ),
+        (
+            replace(FINE, robot=replace(ROBOT, expires_at=NOW - timedelta(days=1))),
+            "robot_expired",
+            "expired on 2026-02-28",
+            "imagepipe robot rotate es ci --out FILE",
+        ),
+        (replace(FINE, read_only=True), "read_only", "read-only mode", "ask a system administrator"),
+        (
+            replace(FINE, who="robot$es+ci", robot=ROBOT, rights=frozenset({PULL})),
+            "robot_rights",
+            "no right to push in es",
+            "imagepipe robot create es ci-push --can push --days 90 --out FILE",
+        ),
+        (
+            replace(FINE, rights=frozenset({PULL}), role=Role.GUEST),
+            "role",
+            "dana is guest of es, who may not push",
+            "imagepipe member set es dana --role developer",
+        ),
+        (
+            replace(FINE, push=False, rights=frozenset(), groups=("group:devs",)),
+            "no_member",
+            "no member of es, unless through group:devs",
+            "imagepipe member add es dana --role guest",
+        ),
+        (
+            replace(FINE, artifact=replace(PLAIN, immutable=True)),
+            "immutable",
+            "tag 1 exists and is immutable",
+            "imagepipe run --tag ANOTHER",
+        ),
+        (
+            under(replace(FINE, used_bytes=95), storage_limit_bytes=100),
+            "quota",
+            "uses 95 of 100 bytes",
+            "imagepipe project set es storage_limit_bytes=200",
+        ),
+        (under(PULLED, require_cosign=True), "unsigned", "without a cosign signature", "imagepipe sign es/web:1"),
+        (under(PULLED, require_notation=True), "unsigned", "without a notation signature", "notation sign es/web:1"),
+        (under(PULLED, prevent_vulnerable=True), "unscanned", "was not", "auto_scan=true"),
+        (
+            under(
+                replace(PULLED, artifact=replace(PLAIN, severity="high")),
+                prevent_vulnerable=True,
+                max_severity="medium",
+            ),
+            "vulnerable",
+            "severity medium or worse, and the scan found high",
+            "base image",
+        ),
+    ],
+)
+def test_the_cause_is_told_with_what_ends_it(facts: Facts, kind: str, said: str, fix: str) -> None:
+    cause = explain(facts)
+    assert cause.kind == kind
+    assert said in cause.message
+    assert fix in cause.fix
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(FINE, push=False, rights=frozenset({PUSH}), read_only=True, artifact=replace(PLAIN, immutable=True)),
+        replace(FINE, rights=frozenset(), system_admin=True),
+        replace(FINE, rights=None),
+        under(replace(FINE, used_bytes=10**12), storage_limit_bytes=-1),
+        under(replace(FINE, used_bytes=89), storage_limit_bytes=100),
+        under(replace(FINE, artifact=PLAIN), require_cosign=True, prevent_vulnerable=True),
+        under(replace(PULLED, artifact=replace(PLAIN, signatures=frozenset({"cosign"}))), require_cosign=True),
+        under(replace(PULLED, artifact=replace(PLAIN, severity="low")), prevent_vulnerable=True, max_severity="high"),
+    ],
+)
+def test_what_stops_only_others_is_no_cause(facts: Facts) -> None:
+    assert explain(facts).kind == "none"
+
+
+@dataclass
+class Hiding(MemoryProjects):
+    """Projects of which one exists and is not shown."""
+
+    hidden: set[str] = field(default_factory=set)
+
+    def list(self, *, name: str | None = None):  # type: ignore[no-untyped-def] # as the memory's
+        if name in self.hidden:
+            raise PermissionRefusedError(f"look for project {name}: it exists")
+        return super().list(name=name)
+
+
+@pytest.fixture
+def harbor() -> MemoryHarbor:
+    made = MemoryHarbor(caller=Caller("lee", "user"))
+    made.add_project("es", {"lee": Role.PROJECT_ADMIN, "gus": Role.GUEST, "dana@vsphere.local": Role.DEVELOPER})
+    made.add_robot("ci", "es", "repository:pull", expires_at=NOW + timedelta(days=1))
+    return made
+
+
+def asked(admin: Administration, who: str | None, *, project: str = "es") -> Facts:
+    return gather(Image(project, "web", "1"), admin, push=True, who=who, now=NOW)
+
+
+def test_others_are_known_by_name_login_or_name_without_domain(harbor: MemoryHarbor) -> None:
+    admin = harbor.administration()
+    assert explain(asked(admin, "gus")).fix == "imagepipe member set es gus --role developer"
+    assert asked(admin, "dana").who == "dana@vsphere.local"
+    assert explain(asked(admin, "dana")).kind == "none"
+    assert explain(asked(admin, "ci")).kind == explain(asked(admin, "robot$es+ci")).kind == "robot_rights"
+    assert explain(asked(admin, "nobody")).kind == "no_member"
+
+
+def test_a_project_that_is_not_there_is_told_from_one_that_is_hidden(harbor: MemoryHarbor) -> None:
+    missing = explain(asked(harbor.administration(), None, project="ess"))
+    assert missing.kind == "project_missing"
+    assert "did you mean 'es'" in missing.message
+    whole = harbor.administration()
+    parts = {name: getattr(whole, name) for name in whole.__slots__}
+    shut = Administration(**parts | {"projects": Hiding(harbor, {"es"})})
+    assert explain(asked(shut, None)).kind == "no_member"
+
+
+def test_a_harbor_that_shows_little_is_asked_little(harbor: MemoryHarbor) -> None:
+    harbor.has_robots = False
+    facts = asked(harbor.administration(), None)
+    assert (facts.who, facts.role, facts.read_only, facts.artifact) == ("lee", Role.PROJECT_ADMIN, None, None)
