@@ -58,11 +58,7 @@ class Projects:
                 hint="use lower-case letters and digits, with single . _ - between them, at most 254",
             )
         self._check(settings, what)
-        if not self._session.caller.system_admin:
-            raise PermissionRefusedError(
-                f"{what}: {self._session.caller.name} is no cloud administrator",
-                hint="ask a Management Portal administrator to make the project",
-            )
+        self._require_cloud_administrator(what)
         if self._session.find(name, what) is not None:
             raise RefusedError(f"{what}: it exists", hint="choose another name, or change its settings")
         change = Change(self._client, what)
@@ -110,6 +106,7 @@ class Projects:
     def delete(self, project: Project) -> None:
         """Deletes an empty project; one of the same name that was made since then stays."""
         what = f"delete project {project.name}"
+        self._require_cloud_administrator(what)
         change = Change(self._client, what)
 
         def attempt() -> bool | None:
@@ -123,6 +120,13 @@ class Projects:
             return True if self._session.find(project.name, what) is None else None
 
         change.until(attempt)
+
+    def _require_cloud_administrator(self, what: str) -> None:
+        if not self._session.caller.system_admin:
+            raise PermissionRefusedError(
+                f"{what}: {self._session.caller.name} is no cloud administrator",
+                hint="ask a Management Portal administrator to do it",
+            )
 
     def _check_removed(self, wire: WireProject, what: str, response: httpx.Response | None) -> None:
         if response is not None and response.status_code == 400:
