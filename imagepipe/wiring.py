@@ -179,6 +179,7 @@ class Wiring:
     def promotion_world(self) -> World:
         """Returns what promotion talks to."""
         from imagepipe.harbor.v2.scans import Scans2
+        from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
 
         return World(
@@ -191,6 +192,7 @@ class Wiring:
             ),
             policies={name: self._settings.policy(name) for name in self._settings.policies},
             targets={name: self.target(name) for name in self.target_names},
+            exclusive=TargetLocks.of(self._environ, self._settings.timeouts.lock_s).holding,
             connect=self._connect,
             clock=self._clock,
             pause=time.sleep,

@@ -4,7 +4,8 @@
 'World'
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from imagepipe.events import EventSink
@@ -37,6 +38,7 @@ class World:
         scans: Where scans are read, lazily.
         policies: Trust policies by name.
         targets: Targets by name, those too that nothing is promoted to now.
+        exclusive: Keeps every other promotion away from targets meanwhile.
         connect: Opens a target, lazily, inside the thread that works on it.
         clock: The time in records.
         pause: Sleeps for a number of seconds, between attempts at a pull.
@@ -50,6 +52,7 @@ class World:
     scans: Scans
     policies: Mapping[str, TrustPolicy]
     targets: Mapping[str, Target]
+    exclusive: Callable[[Sequence[Target]], AbstractContextManager[None]]
     connect: Callable[[Target], HostPorts]
     clock: Clock
     pause: Callable[[float], None]

@@ -71,8 +71,14 @@ def apply(
         GateError: A gate said no; no host was touched.
         IdentityError: There is nobody to sign the record; no host was touched.
         StalePlanError: The image behind the plan is gone or another.
+        UnavailableError: Another promotion is at one of the targets; no host was touched.
     """
     check_gates(plan)
+    with world.exclusive([one.target for one in plan.targets]):
+        return _apply(plan, world, reason, jobs, kind)
+
+
+def _apply(plan: PromotionPlan, world: World, reason: str, jobs: int, kind: RecordKind) -> Promotion:
     subject = find_subject(Reference(plan.image.repository, digest=plan.image.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")

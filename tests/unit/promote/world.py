@@ -1,6 +1,7 @@
 """A small world in memory: one registry, targets that pull from it, a signer that the policy trusts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -65,6 +66,7 @@ class Small:
     verifier: MemoryVerifier = field(default_factory=MemoryVerifier)
     scans: MemoryScans = field(default_factory=MemoryScans)
     others: tuple[TrustPolicy, ...] = ()
+    locked: ImagepipeError | None = None
     known: dict[str, Target] = field(default_factory=dict)
 
     def target(self, name: str, kind: TargetKind = TargetKind.VCH, *, host: str | None = None) -> Target:
@@ -83,6 +85,7 @@ class Small:
             scans=self.scans,
             policies={policy.name: policy for policy in (self.policy, *self.others)},
             targets=self.known,
+            exclusive=self._exclusive,
             connect=self._connect,
             clock=clock,
             pause=self.paused_s.append,
@@ -108,6 +111,12 @@ class Small:
         manifest = self.registry.add_image(REPOSITORY, tag, **kwargs)  # type: ignore[arg-type]  # passed on as given
         self.sign(manifest)
         return manifest
+
+    @contextmanager
+    def _exclusive(self, targets: Sequence[Target]) -> Iterator[None]:
+        if self.locked:
+            raise self.locked
+        yield
 
     def _connect(self, target: Target) -> HostPorts:
         if target.name in self.connect_errors:

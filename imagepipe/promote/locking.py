@@ -1,0 +1,141 @@
+"""One promotion per target host at a time on this machine; a lock ends with the process that holds it.
+
+>>> from imagepipe.promote.locking import TargetLocks
+>>> TargetLocks.__name__
+'TargetLocks'
+"""
+
+import fcntl
+import json
+import os
+import pwd
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from imagepipe.errors import UnavailableError
+from imagepipe.model.digest import Digest
+from imagepipe.model.host import Target
+
+__all__ = ["TargetLocks"]
+
+# Short beside any pull, and long beside the system call.
+_STEP_S: Final = 0.25
+_HOLDER_BYTES: Final = 4096
+
+
+class TargetLocks:
+    """Advisory locks in files, one per host; who holds one stands in it.
+
+    The system takes a lock back when its holder ends, however it ends, so that none is ever to be broken by hand.
+
+    Args:
+        folder: Where the files are; made when it is not there.
+        wait_s: How long to wait for another promotion, in seconds.
+        pause: Sleeps for a number of seconds.
+    """
+
+    def __init__(self, folder: Path, *, wait_s: float, pause: Callable[[float], None] = time.sleep) -> None:
+        self._folder = folder
+        self._wait_s = wait_s
+        self._pause = pause
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], wait_s: float) -> "TargetLocks":
+        """Returns the locks of this user on this machine.
+
+        Source: XDG Base Directory Specification 0.8: a relative path is to be ignored.
+        """
+        base = environ.get("XDG_STATE_HOME", "")
+        home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+        state = Path(base) if base.startswith("/") else home / ".local" / "state"
+        return cls(state / "imagepipe" / "locks", wait_s=wait_s)
+
+    @contextmanager
+    def holding(self, targets: Sequence[Target]) -> Iterator[None]:
+        """Holds the locks of all targets' hosts meanwhile.
+
+        Raises:
+            UnavailableError: Another promotion holds one for too long, or the files cannot be written.
+        """
+        hosts = {target.host: target.name for target in reversed(targets)}
+        with ExitStack() as held:
+            # In one order everywhere, or two promotions could wait for each other.
+            for host in sorted(hosts):
+                held.enter_context(self._lock(host, hosts[host]))
+            yield
+
+    @contextmanager
+    def _lock(self, host: str, name: str) -> Iterator[None]:
+        with self._open(host, name) as file:
+            self._take(file, name)
+            _write(file, json.dumps(_ourselves()))
+            try:
+                yield
+            finally:
+                # Nobody is named once nobody holds it; closing the file lets go.
+                _write(file, "")
+
+    def _open(self, host: str, name: str) -> IO[bytes]:
+        path = self._folder / f"{Digest.of(host.encode()).short}.lock"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        except OSError as error:
+            raise UnavailableError(
+                f"lock target {name}: {path}: {error.strerror}",
+                hint="let XDG_STATE_HOME name a folder that can be written",
+            ) from error
+
+    def _take(self, file: IO[bytes], name: str) -> None:
+        waited_s = 0.0
+        while not _taken(file):
+            if waited_s >= self._wait_s:
+                raise UnavailableError(
+                    f"lock target {name}: {_told(file)}; waited {waited_s:g} s",
+                    hint="wait until it is done, or end that process: its lock goes with it",
+                )
+            self._pause(_STEP_S)
+            waited_s += _STEP_S
+
+
+def _taken(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(file: IO[bytes], text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text.encode())
+
+
+def _ourselves() -> dict[str, Any]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "user": _user(os.getuid()), "host": socket.gethostname(), "since": since}
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)  # a container's user need not have a name
+
+
+def _told(file: IO[bytes]) -> str:
+    """Returns who holds a lock and since when, as its file says."""
+    file.seek(0)
+    try:
+        holder = json.loads(file.read(_HOLDER_BYTES))
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(holder["since"])).total_seconds()
+        who = f"{holder['user']}@{holder['host']}, process {holder['pid']}"
+    except (ValueError, KeyError, TypeError):
+        return "another promotion holds it, and does not say which"
+    return f"another promotion holds it for {max(0, round(age_s))} s: {who}, since {holder['since']}"
