@@ -8,15 +8,19 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from imagepipe.errors import InputError, UnavailableError
 
 __all__ = ["ProcessRecord", "Record", "State", "locked", "write_private"]
+
+# Longer than any fork takes to become another program.
+_LOCK_PATIENCE_S: Final = 3.0
 
 SCHEMA = "imagepipe.sandbox.state/v1"
 
@@ -157,6 +161,8 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _open_locked(directory: Path) -> int:
+    """Returns the held lock. Waits a little: a child of a killed owner holds on to it until it runs its own program."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
     while True:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -164,6 +170,9 @@ def _open_locked(directory: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             raise UnavailableError(
                 f"sandbox in {directory}: another process is starting it or taking it down",
                 hint="wait for it to end, or give another directory",
