@@ -118,6 +118,11 @@ class Settings(Section):
             raise SettingsError("harbor: a username without a password", hint="set harbor.password_file")
         return Credential(name, self._secret("harbor.password_file", file))
 
+    def signing_password(self) -> str | None:
+        """Returns the password of the signing key, or None where no file is named; raises as `harbor_credential`."""
+        file = self.signing.password_file
+        return None if file is None else self._secret("signing.password_file", file)
+
     def target(self, name: str) -> Target:
         """Returns the target of that name.
 

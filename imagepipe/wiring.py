@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from imagepipe.model.evidence import Signatory, TrustPolicy
     from imagepipe.model.host import Target
     from imagepipe.model.pipeline import Pipeline
-    from imagepipe.model.result import RunResult
+    from imagepipe.model.result import Credential, RunResult
     from imagepipe.ports import Signer
     from imagepipe.ports.administration import Administration
     from imagepipe.promote.ports import HostPorts, World
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from imagepipe.signing.trust import SigstoreTrust
 
 __all__ = ["SystemClock", "Wiring"]
-
-# Pulls go on side by side; more targets than this wait their turn.
-_TARGETS_AT_ONCE = 8
 
 
 class SystemClock:
@@ -65,7 +62,7 @@ class Wiring:
         environ: The environment, for credentials and CI identities.
     """
 
-    target_jobs = _TARGETS_AT_ONCE
+    target_jobs = 8  # pulls go on side by side; more targets than this wait their turn
 
     def __init__(self, settings: Settings, *, events: EventSink, environ: Mapping[str, str] | None = None) -> None:
         self._settings = settings
@@ -246,10 +243,9 @@ class Wiring:
         """
         from imagepipe.harbor.administration import open_administration
 
-        registry = self._settings.registry
         return open_administration(
             url=self._settings.harbor_url,
-            credential=self._credentials.for_registry(registry) if registry else self._settings.harbor_credential(),
+            credential=self._harbor_credential(),
             ca_file=self._settings.harbor.ca_file,
             dialect=self._settings.harbor.dialect,
             sink=self._events,
@@ -280,9 +276,12 @@ class Wiring:
     def _harbor_connection(self) -> Connection:
         from imagepipe.harbor.connection import Connection
 
-        registry, ca_file = self._settings.registry, self._settings.harbor.ca_file
-        credential = self._credentials.for_registry(registry) if registry else self._settings.harbor_credential()
-        return Connection(url=self._settings.harbor_url, credential=credential, ca_file=ca_file, sink=self._events)
+        url, ca_file = self._settings.harbor_url, self._settings.harbor.ca_file
+        return Connection(url=url, credential=self._harbor_credential(), ca_file=ca_file, sink=self._events)
+
+    def _harbor_credential(self) -> Credential | None:
+        registry = self._settings.registry
+        return self._credentials.for_registry(registry) if registry else self._settings.harbor_credential()
 
     def _harbor_version(self) -> str:
         caller = self.administration.callers.caller()
@@ -311,8 +310,7 @@ class Wiring:
                 raise SettingsError(
                     'signing.mode is "key" but signing.key is not set', hint="name the private key file"
                 )
-            password = signing.password_file.read_text().rstrip("\r\n") if signing.password_file else None
-            return KeySigner.from_file(signing.key, password=password)
+            return KeySigner.from_file(signing.key, password=self._settings.signing_password())
         if signing.mode == "none":
             raise SettingsError('signing.mode is "none"', hint='set it to "keyless" or "key" to sign')
         from imagepipe.signing.identity import IdentityTokens

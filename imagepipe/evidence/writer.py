@@ -8,7 +8,7 @@
 from collections.abc import Sequence
 
 from imagepipe.errors import VerificationError
-from imagepipe.evidence.reader import EvidenceReader, Proof
+from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Signatory, Statement
 from imagepipe.model.manifest import Descriptor
@@ -64,10 +64,6 @@ class EvidenceWriter:
             EvidenceResult(kind, (kept | made)[kind], signatory, created=kind in made)
             for kind in (statement.predicate_type for statement in statements)
         )
-
-    def existing(self, image: Pinned, predicate_type: str) -> tuple[Proof, ...]:
-        """Returns every proven statement of that type that our own signatory attached before."""
-        return self._reader.proofs(image, predicate_type, (self._signer.signatory(),))
 
     def add(self, image: Pinned, subject: Descriptor, statement: Statement) -> EvidenceResult:
         """Attaches one more statement, whatever is there already, and proves it.

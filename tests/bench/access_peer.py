@@ -8,8 +8,7 @@ import json
 import sys
 from typing import Any
 
-# Installed for measurements only, so that checks may or may not see it.
-from harborapi import HarborAsyncClient  # type: ignore[import-not-found,unused-ignore]
+from harborapi import HarborAsyncClient  # type: ignore[import-not-found,unused-ignore] # installed for measuring only
 
 from tests.bench.access_plan import AT_ONCE, PASSWORD
 

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 
+from imagepipe.errors import NotFoundError
+from imagepipe.events import silent
+from imagepipe.settings import load_settings
 from imagepipe.source.ci import branch as ci_branch
 from imagepipe.source.ci import invocation
+from imagepipe.wiring import Wiring
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,10 @@ def test_the_branch_of_a_ci_job_is_known(environ: dict[str, str], branch: str | 
 )
 def test_the_ci_job_is_named_in_provenance(environ: dict[str, str], url: str | None) -> None:
     assert invocation(environ) == url
+
+
+def test_a_key_whose_password_file_is_gone_is_told_by_the_settings_name(tmp_path: Path) -> None:
+    flags = {"signing.mode": "key", "signing.key": tmp_path / "ci.key", "signing.password_file": tmp_path / "gone"}
+    settings = load_settings(flags=flags, config_file=None, cwd=tmp_path, environ={"HOME": str(tmp_path)})
+    with pytest.raises(NotFoundError, match=r"signing\.password_file"):
+        _ = Wiring(settings, events=silent, environ={}).writer
