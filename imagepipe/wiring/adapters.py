@@ -1,0 +1,189 @@
+"""The adapters, each made from the settings when it is first asked for, and then shared.
+
+>>> Adapters.__name__
+'Adapters'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from imagepipe.errors import SettingsError
+
+if TYPE_CHECKING:
+    from imagepipe.engine.client import Endpoint
+    from imagepipe.events import EventSink
+    from imagepipe.evidence.reader import EvidenceReader
+    from imagepipe.evidence.writer import EvidenceWriter
+    from imagepipe.harbor.connection import Connection
+    from imagepipe.model.host import Target
+    from imagepipe.model.result import Credential
+    from imagepipe.ports import Signer
+    from imagepipe.ports.administration import Administration
+    from imagepipe.promote.ports import HostPorts
+    from imagepipe.registry.client import RegistryClient
+    from imagepipe.registry.credentials import RegistryCredentials
+    from imagepipe.registry.proof import RegistryProof
+    from imagepipe.registry.referrers import RegistryReferrers
+    from imagepipe.settings import Settings
+    from imagepipe.signing.trust import SigstoreTrust
+
+__all__ = ["Adapters", "SystemClock"]
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        """Returns the time, aware, in UTC."""
+        return datetime.now(UTC)
+
+
+class Adapters:
+    """What speaks to the outside.
+
+    Args:
+        settings: What was configured.
+        events: Where progress goes.
+        environ: The environment, for credentials and CI identities.
+    """
+
+    def __init__(self, settings: Settings, *, events: EventSink, environ: Mapping[str, str] | None = None) -> None:
+        self._settings = settings
+        self._events = events
+        self._environ = os.environ if environ is None else environ
+        self._clock = SystemClock()
+
+    @cached_property
+    def registry(self) -> RegistryClient:
+        """Reads and tags images; may be shared by threads."""
+        from imagepipe.registry.client import RegistryClient
+        from imagepipe.registry.connection import Connections
+
+        registry, ca_file = self._settings.registry, self._settings.harbor.ca_file
+        connections = Connections(
+            credentials=self._credentials,
+            ca_files={registry: ca_file} if registry and ca_file else {},
+            # Harbor lets a pusher with this word read images that are not signed yet.
+            # Source: Harbor v2.15.2 src/server/middleware/util/util.go SkipPolicyChecking
+            signing=True,
+            sink=self._events,
+        )
+        return RegistryClient(connections)
+
+    @cached_property
+    def administration(self) -> Administration:
+        """Projects, members and robots of the Harbor; that it knows us is proven.
+
+        Raises:
+            CredentialsError: It does not, or there are no credentials.
+        """
+        from imagepipe.harbor.administration import open_administration
+
+        return open_administration(
+            url=self._settings.harbor_url,
+            credential=self._harbor_credential(),
+            ca_file=self._settings.harbor.ca_file,
+            dialect=self._settings.harbor.dialect,
+            sink=self._events,
+        )
+
+    def credential_proof(self) -> RegistryProof:
+        """Returns what tries a new credential at the registry."""
+        from imagepipe.registry.proof import RegistryProof
+
+        registry = self._settings.require_registry()
+        return RegistryProof(registry, ca_file=self._settings.harbor.ca_file, sink=self._events)
+
+    @cached_property
+    def reader(self) -> EvidenceReader:
+        """Proves what is attached to images."""
+        from imagepipe.evidence.reader import EvidenceReader
+        from imagepipe.signing.verifier import SigstoreVerifier
+
+        return EvidenceReader(referrers=self._referrers, verifier=SigstoreVerifier(trust=self._trust))
+
+    @cached_property
+    def writer(self) -> EvidenceWriter:
+        """Signs and attaches statements."""
+        from imagepipe.evidence.writer import EvidenceWriter
+
+        return EvidenceWriter(signer=self._signer, referrers=self._referrers, reader=self.reader, clock=self._clock)
+
+    def _harbor_connection(self) -> Connection:
+        from imagepipe.harbor.connection import Connection
+
+        url, ca_file = self._settings.harbor_url, self._settings.harbor.ca_file
+        return Connection(url=url, credential=self._harbor_credential(), ca_file=ca_file, sink=self._events)
+
+    def _harbor_credential(self) -> Credential | None:
+        registry = self._settings.registry
+        return self._credentials.for_registry(registry) if registry else self._settings.harbor_credential()
+
+    def _harbor_version(self) -> str:
+        caller = self.administration.callers.caller()
+        told = ", as harbor.dialect says" if self._settings.harbor.dialect else ""
+        return f"{self.administration.dialect} {self.administration.version}{told}, as {caller.name}"
+
+    @cached_property
+    def _referrers(self) -> RegistryReferrers:
+        from imagepipe.registry.referrers import RegistryReferrers
+
+        return RegistryReferrers(self.registry)
+
+    @cached_property
+    def _trust(self) -> SigstoreTrust:
+        from imagepipe.signing.trust import SigstoreTrust
+
+        return SigstoreTrust.load(self._settings.signing.trust_config)
+
+    @cached_property
+    def _signer(self) -> Signer:
+        signing = self._settings.signing
+        if signing.mode == "key":
+            from imagepipe.signing.key import KeySigner
+
+            if signing.key is None:
+                raise SettingsError(
+                    'signing.mode is "key" but signing.key is not set', hint="name the private key file"
+                )
+            return KeySigner.from_file(signing.key, password=self._settings.signing_password())
+        if signing.mode == "none":
+            raise SettingsError('signing.mode is "none"', hint='set it to "keyless" or "key" to sign')
+        from imagepipe.signing.identity import IdentityTokens
+        from imagepipe.signing.keyless import KeylessSigner
+
+        tokens = IdentityTokens(
+            clock=self._clock,
+            file=signing.identity_token_file,
+            # Source: sigstore-python and GitLab's id_tokens name the variable so.
+            raw=self._environ.get("SIGSTORE_ID_TOKEN"),
+        )
+        return KeylessSigner(tokens=tokens, trust=self._trust, timeout_s=self._settings.timeouts.sign_s)
+
+    @cached_property
+    def _credentials(self) -> RegistryCredentials:
+        from imagepipe.registry.credentials import RegistryCredentials
+
+        registry, credential = self._settings.registry, self._settings.harbor_credential()
+        return RegistryCredentials({registry: credential} if registry and credential else {}, environ=self._environ)
+
+    def _connect(self, target: Target) -> HostPorts:
+        from imagepipe.engine.host import EngineHost
+        from imagepipe.engine.puller import EnginePuller
+        from imagepipe.promote.ports import HostPorts
+
+        endpoint = self._endpoint(target.host, target.cert_path)
+        timeouts = self._settings.timeouts
+        puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
+        return HostPorts(EngineHost(endpoint), puller)
+
+    def _endpoint(self, host: str, cert_path: str | None) -> Endpoint:
+        from imagepipe.engine.client import Endpoint
+
+        timeouts = self._settings.timeouts
+        return Endpoint(host, cert_path=cert_path, connect_timeout_s=timeouts.connect_s, read_timeout_s=timeouts.read_s)
