@@ -1,5 +1,6 @@
 """Lets workers share the suite (`pytest -n 2`): tests that share a sandbox or a file's fixtures stay together."""
 
+import signal
 from typing import Any
 
 import pytest
@@ -7,6 +8,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Their tests share one sandbox each.
 TOGETHER = ("tests/e2e", "tests/interop")
+
+
+def pytest_configure() -> None:
+    """Takes Ctrl-C back where we were started in the background: children would inherit that it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types

@@ -134,7 +134,13 @@ class Daemons:
             self.stop_registry(registry)
 
     def _start(self, *command: str, log: Path, mounts: bool = False) -> subprocess.Popen[bytes]:
-        private = ("unshare", "--mount") if mounts else ()
+        private: tuple[str, ...] = ()
+        if mounts:
+            # An /etc/docker of its own: dockerd leaves a key in the machine's, which other tests watch.
+            own = self.folder / "etc-docker"
+            own.mkdir(exist_ok=True)
+            script = 'mount --bind "$1" /etc/docker && shift && exec "$@"'
+            private = ("unshare", "--mount", "sh", "-c", script, "sh", str(own))
         with log.open("ab") as out:
             return subprocess.Popen(self._inside(*private, *command), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
 
