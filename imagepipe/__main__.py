@@ -20,6 +20,8 @@ def main() -> None:
 
         sys.stdout.write(f"imagepipe {__version__}\n")
         return
+    # httpx brings a command line of its own, with a highlighter for every language: a tenth of a second for nothing.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # what Python itself keeps for "not to be had"
     from imagepipe.cli.main import leave, run
 
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)

@@ -35,7 +35,7 @@ class World:
         sink: Where carrier tags are written.
         reader: What proves signatures.
         writer: What attaches the record.
-        scans: Where scans are read, lazily.
+        scans: Opens where scans are read; called only where a policy wants one.
         policies: Trust policies by name.
         targets: Targets by name, those too that nothing is promoted to now.
         exclusive: Keeps every other promotion away from targets meanwhile.
@@ -49,7 +49,7 @@ class World:
     sink: ManifestSink
     reader: EvidenceReader
     writer: EvidenceWriter
-    scans: Scans
+    scans: Callable[[], Scans]
     policies: Mapping[str, TrustPolicy]
     targets: Mapping[str, Target]
     exclusive: Callable[[Sequence[Target]], AbstractContextManager[None]]

@@ -41,7 +41,7 @@ def scan_gate(image: Pinned, policy: TrustPolicy, allowed: str, world: World) ->
     """
     gate = f"scan ({policy.name})"
     try:
-        report = world.scans.report(image)
+        report = world.scans().report(image)
     except UnsupportedError as error:
         return GateVerdict(gate, passed=False, reason=error.message, hint=error.hint)
     if report is None:
@@ -81,7 +81,7 @@ def _by_finding(
     gate: str, image: Pinned, policy: TrustPolicy, allowed: str, asked: tuple[ScanReport, World]
 ) -> GateVerdict:
     report, world = asked
-    found = world.scans.vulnerabilities(image)
+    found = world.scans().vulnerabilities(image)
     worst = max((rank(one.severity) for one in found), default=-1)
     if worst < report.worst:
         return _refused(gate, allowed, f"the report does not show the findings that the scan counted: {report}")

@@ -141,7 +141,6 @@ class Wiring(Adapters):
 
     def promotion_world(self) -> World:
         """Returns what promotion talks to."""
-        from imagepipe.harbor.v2.scans import Scans2
         from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
 
@@ -150,9 +149,7 @@ class Wiring(Adapters):
             sink=self.registry,
             reader=self.reader,
             writer=self.writer,
-            scans=Scans2(
-                self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect
-            ),
+            scans=lambda: self.scans,
             policies={name: self._settings.policy(name) for name in self._settings.policies},
             targets={name: self.target(name) for name in self.target_names},
             exclusive=TargetLocks.of(self._environ, self._settings.timeouts.lock_s).holding,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imagepipe.harbor.connection import Connection
     from imagepipe.model.host import Target
     from imagepipe.model.result import Credential
-    from imagepipe.ports import Signer
+    from imagepipe.ports import Scans, Signer
     from imagepipe.ports.administration import Administration
     from imagepipe.promote.ports import HostPorts
     from imagepipe.registry.client import RegistryClient
@@ -74,6 +74,13 @@ class Adapters:
             sink=self._events,
         )
         return RegistryClient(connections)
+
+    @cached_property
+    def scans(self) -> Scans:
+        """What Harbor's scanner found in images."""
+        from imagepipe.harbor.v2.scans import Scans2
+
+        return Scans2(self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect)
 
     @cached_property
     def administration(self) -> Administration:

@@ -82,7 +82,7 @@ class Small:
             sink=self.registry,
             reader=reader,
             writer=EvidenceWriter(signer=self.signer, referrers=self.registry, reader=reader, clock=clock),
-            scans=self.scans,
+            scans=lambda: self.scans,
             policies={policy.name: policy for policy in (self.policy, *self.others)},
             targets=self.known,
             exclusive=self._exclusive,
