@@ -19,6 +19,7 @@ __all__ = [
     "HOST",
     "BuildSettings",
     "FreezeSettings",
+    "GroupMembers",
     "HarborSettings",
     "PolicySettings",
     "ProvenanceSettings",
@@ -59,6 +60,7 @@ def _url(value: str) -> str:
 Registry = Annotated[str, AfterValidator(_registry)]
 Host = Annotated[str, AfterValidator(_host)]
 PredicateType = Annotated[str, Field(min_length=1, max_length=300)]
+GroupMembers = Annotated[list[str], Field(min_length=1)]
 Url = Annotated[str, AfterValidator(_url)]
 # A day: longer is a typing error.
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -163,7 +165,9 @@ class ProvenanceSettings(Section):
 class SoakSettings(Section):
     """Where an image must have stood before."""
 
-    targets: list[str] = Field(min_length=1, description="Names in [targets], each of which counts. No default.")
+    targets: list[str] = Field(
+        min_length=1, description="Names in [targets] or [groups], each target of which counts. No default."
+    )
     hours: float = Field(
         gt=0,
         le=8760,

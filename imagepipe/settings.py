@@ -9,7 +9,7 @@ Order: flag > `IMAGEPIPE_…` (nested with `__`) > `HARBOR_…` and `DOCKER_…`
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from imagepipe.problems import Key, did_you_mean, dotted, problems_of
 from imagepipe.sections import (
     HOST,
     BuildSettings,
+    GroupMembers,
     HarborSettings,
     PolicySettings,
     Registry,
@@ -74,6 +75,9 @@ class Settings(Section):
     build: BuildSettings = Field(default_factory=BuildSettings)
     signing: SigningSettings = Field(default_factory=SigningSettings)
     targets: dict[str, TargetSettings] = Field(default={}, description="Hosts by name; `env` is Docker's variables.")
+    groups: dict[str, GroupMembers] = Field(
+        default={}, description="Names in [targets], by a name that stands for all of them wherever a target is named."
+    )
     policies: dict[str, PolicySettings] = Field(default={}, description="Trust policies by name.")
     timeouts: Timeouts = Field(default_factory=Timeouts)
 
@@ -132,11 +136,15 @@ class Settings(Section):
         found = self.targets.get(name)
         if found is None:
             raise NotFoundError(
-                f"no target named {name!r}{did_you_mean(name, self.targets)}",
+                f"no target named {name!r}{did_you_mean(name, [*self.targets, *self.groups])}",
                 hint="set DOCKER_HOST" if name == "env" else f"add [targets.{name}] to {CONFIG_NAME}",
             )
         cert_path = str(found.cert_path) if found.cert_path else None
         return Target(name, found.kind, found.host, cert_path, found.policy)
+
+    def members(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Returns the targets that the names of targets and groups stand for, each once, in their order."""
+        return tuple(dict.fromkeys(one for name in names for one in self.groups.get(name, [name])))
 
     def policy(self, name: str) -> TrustPolicy:
         """Returns the policy of that name, its key files read.
@@ -162,7 +170,7 @@ class Settings(Section):
             waivers=tuple(Waiver(one.cve, one.owner, one.until) for one in found.waivers),
             provenance=BuildSource(found.provenance.source, found.provenance.branch) if found.provenance else None,
             require=tuple(dict.fromkeys(found.require)),
-            after=Soak(tuple(dict.fromkeys(found.after.targets)), found.after.hours) if found.after else None,
+            after=Soak(self.members(found.after.targets), found.after.hours) if found.after else None,
             freezes=tuple(Freeze(one.since, one.until, one.why) for one in found.freeze),
         )
 
@@ -313,11 +321,25 @@ def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:
             yield ("targets", name, "policy"), f"no policy named {target.policy!r}{near}"
     for name, policy in settings.policies.items():
         for other in policy.after.targets if policy.after else ():
-            if other not in settings.targets:
-                near = did_you_mean(other, settings.targets)
+            if other not in settings.targets and other not in settings.groups:
+                near = did_you_mean(other, [*settings.targets, *settings.groups])
                 yield ("policies", name, "after", "targets"), f"no target named {other!r}{near}"
+    for name, members in settings.groups.items():
+        yield from ((("groups", name), what) for what in _odd_group(name, members, settings))
     if settings.signing.mode == "key" and settings.signing.key is None and settings.signing.public_key is None:
         yield ("signing", "mode"), "key needs signing.key to sign, or signing.public_key to verify"
+
+
+def _odd_group(name: str, members: Sequence[str], settings: Settings) -> Iterator[str]:
+    if name in settings.targets:
+        yield f"a target is called {name!r} too; rename one of them"
+    for other in dict.fromkeys(members):
+        if other in settings.groups and other not in settings.targets:
+            yield f"{other!r} is a group: name its targets"
+        elif other not in settings.targets:
+            yield f"no target named {other!r}{did_you_mean(other, settings.targets)}"
+        if members.count(other) > 1:
+            yield f"target {other!r} is named twice"
 
 
 def _nearest(layers: Sequence[Layer], key: Key) -> str:

@@ -25,13 +25,15 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     session: Session,
-    target: Annotated[list[str] | None, typer.Argument(help="Targets; default: all.", show_default=False)] = None,
+    target: Annotated[
+        list[str] | None, typer.Argument(help="Targets or groups; default: all.", show_default=False)
+    ] = None,
 ) -> None:
     """Look at every connection, credential, certificate and version; exit 6 when something will not work."""
     from imagepipe.doctor.checks import Level, examine
 
     wiring = session.wiring(session.settings())
-    targets = tuple(wiring.target(name) for name in target or wiring.target_names)
+    targets = wiring.targets(target or wiring.target_names)
     findings = examine(targets, wiring.doctor_world(), jobs=wiring.target_jobs)
     broken = [finding for finding in findings if finding.level is Level.FAIL]
     document = {

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def rollback(
     session: Session,
     name: Named,
-    on: Annotated[list[str], typer.Option("--on", help="A target; may be repeated.", show_default=False)],
+    on: Annotated[list[str], typer.Option("--on", help="A target or a group; may be repeated.", show_default=False)],
     to: Annotated[
         str | None,
         typer.Option("--to", help="The digest or tag to go back to; default: the last good one.", show_default=False),
@@ -57,7 +57,7 @@ def rollback(
     from imagepipe.promote.rollback import Way, apply_rollback, plan_rollback
 
     wiring = session.wiring(session.settings())
-    targets = tuple(wiring.target(one) for one in dict.fromkeys(on))
+    targets = wiring.targets(on)
     repository, leaving = _named(wiring, name)
     world = wiring.promotion_world()
     plans = plan_rollback(Way(repository, leaving, _destination(wiring, repository, to)), targets, world)

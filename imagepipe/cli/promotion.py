@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
 def promote(
     session: Session,
     image: Annotated[str | None, typer.Argument(help="host/project/name:tag or …@sha256:…", show_default=False)] = None,
-    to: Annotated[list[str] | None, typer.Option("--to", help="A target; may be repeated.", show_default=False)] = None,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", help="A target or a group; may be repeated.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Save the plan to this file, and do nothing else.")
     ] = None,
@@ -63,7 +65,7 @@ def promote(
     from imagepipe.promote.record import check_gates
 
     wiring = session.wiring(session.settings())
-    targets = tuple(wiring.target(name) for name in dict.fromkeys(to))
+    targets = wiring.targets(to)
     world = wiring.promotion_world()
     terms = Terms(release_hold, override_freeze)
     plan = make_plan(image, wiring.reference(image), targets, world, terms=terms)
@@ -200,7 +202,8 @@ def status(
         list[str] | None,
         typer.Argument(
             metavar="[TARGET...] [NAME...]",
-            help="Targets (default: all) and images as project/name or pipeline names (default: the pipelines here).",
+            help="Targets or groups (default: all) and images as project/name or pipeline names "
+            "(default: the pipelines here).",
             show_default=False,
         ),
     ] = None,
@@ -212,9 +215,8 @@ def status(
     from imagepipe.promote.status import survey
 
     wiring = session.wiring(session.settings())
-    known = wiring.target_names
-    chosen = [name for name in names or () if name in known]
-    targets = tuple(wiring.target(name) for name in chosen or known)
+    known = (*wiring.target_names, *wiring.group_names)
+    targets = wiring.targets([name for name in names or () if name in known] or wiring.target_names)
     repositories = wiring.repositories([name for name in names or () if name not in known])
     found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
     error = _status_error(found) or (_drift(found) if detailed_exitcode else None)

@@ -66,6 +66,15 @@ class Wiring(Adapters):
         """Returns the configured target of that name; raises NotFoundError."""
         return self._settings.target(name)
 
+    def targets(self, names: Iterable[str]) -> tuple[Target, ...]:
+        """Returns the targets that the names of targets and groups stand for, each once; raises NotFoundError."""
+        return tuple(self.target(name) for name in self._settings.members(names))
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The names of all configured groups of targets."""
+        return tuple(self._settings.groups)
+
     @property
     def target_names(self) -> tuple[str, ...]:
         """The names of all configured targets."""

@@ -492,3 +492,62 @@ def test_a_dialect_that_nobody_speaks_is_refused_at_its_line(home: Home) -> None
     assert home.load().harbor.dialect is None
     with pytest.raises(SettingsError, match=r"harbor\.dialect.*'harbor-2', 'harbor-1' or 'admiral'"):
         home.load(flags={"harbor.dialect": "harbor-3"})
+
+
+GROUPED = """\
+[targets.prod-a]
+kind = "vch"
+host = "tcp://vch-a:2376"
+
+[targets.prod-b]
+kind = "vch"
+host = "tcp://vch-b:2376"
+
+[groups]
+prod = ["prod-a", "prod-b"]
+"""
+
+
+def test_a_group_stands_for_its_targets_and_each_of_them_counts_once(home: Home) -> None:
+    home.write(GROUPED)
+    settings = home.load()
+    assert settings.members(["prod"]) == ("prod-a", "prod-b")
+    assert settings.members(["prod-b", "prod", "prod-b"]) == ("prod-b", "prod-a")
+    ((value, origin),) = [(value, origin) for key, value, origin in origins(settings) if key == "groups.prod"]
+    assert value == '["prod-a", "prod-b"]'
+    assert origin.endswith("imagepipe.toml:10")
+    by_variable = home.load(IMAGEPIPE_GROUPS__PROD='["prod-b"]')
+    assert by_variable.members(["prod"]) == ("prod-b",)
+
+
+def test_a_name_that_is_neither_target_nor_group_is_not_found_with_either_suggested(home: Home) -> None:
+    home.write(GROUPED)
+    with pytest.raises(NotFoundError, match="no target named 'prd'; did you mean 'prod'"):
+        home.load().target("prd")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('prod = ["prod-a", "prod-x"]', "groups.prod: no target named 'prod-x'; did you mean 'prod-"),
+        ("prod = []", "groups.prod: must have at least 1 item"),
+        ('prod = "prod-a"', "groups.prod: must be a list, not text"),
+        ('prod = ["prod-a", "prod-a"]', "groups.prod: target 'prod-a' is named twice"),
+        ('prod-a = ["prod-b"]', "groups.prod-a: a target is called 'prod-a' too; rename one of them"),
+        ('all = ["all"]', "groups.all: 'all' is a group: name its targets"),
+    ],
+)
+def test_a_group_that_makes_no_sense_is_refused_at_its_line(home: Home, line: str, said: str) -> None:
+    home.write(GROUPED.replace('prod = ["prod-a", "prod-b"]', line))
+    (told,) = home.refusal()
+    assert told.startswith(f"imagepipe.toml:10: {said}")
+
+
+def test_a_policy_may_want_an_image_to_have_stood_on_a_group(home: Home) -> None:
+    policy = (
+        '\n[policies.prod]\nsigned_by = [{ identity = "a", issuer = "b" }]\nafter = { targets = ["%s"], hours = 1 }\n'
+    )
+    home.write(GROUPED + policy % "prod")
+    assert home.load().policy("prod").after == Soak(("prod-a", "prod-b"), 1)
+    home.write(GROUPED + policy % "prd")
+    assert "no target named 'prd'; did you mean 'prod'" in home.refusal()[0]

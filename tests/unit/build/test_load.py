@@ -310,3 +310,9 @@ def test_the_schema_of_pipelines_accepts_a_full_one_and_refuses_what_the_loader_
 def test_a_schema_that_is_not_there_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no schema named 'pipelines'; did you mean 'pipeline'"):
         json_schema("pipelines")
+
+
+def test_the_schema_of_the_configuration_knows_groups_and_refuses_an_empty_one() -> None:
+    validator = jsonschema.Draft202012Validator(json_schema("config"))
+    assert validator.is_valid({"groups": {"prod": ["prod-a"]}})
+    assert not validator.is_valid({"groups": {"prod": []}})
