@@ -24,6 +24,7 @@ from imagepipe.cli import (
     robot,
     run_command,
     sandbox,
+    status,
 )
 from imagepipe.cli.command import Failure
 from imagepipe.cli.session import Session
@@ -58,7 +59,20 @@ def _root(
     del version  # answered before any command
 
 
-for _module in (run_command, promotion, history, image, project, member, robot, access, doctor, config, sandbox):
+for _module in (
+    run_command,
+    promotion,
+    status,
+    history,
+    image,
+    project,
+    member,
+    robot,
+    access,
+    doctor,
+    config,
+    sandbox,
+):
     _module.register(app)
 
 

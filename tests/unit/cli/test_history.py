@@ -5,7 +5,7 @@ import pytest
 
 from imagepipe.cli.history import describe_history, history_document, rollback_document
 from imagepipe.cli.main import run
-from imagepipe.cli.promotion import describe_status
+from imagepipe.cli.status import describe_status
 from imagepipe.errors import PartialError, UnavailableError
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target, TargetKind

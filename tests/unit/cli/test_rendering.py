@@ -7,12 +7,12 @@ from imagepipe.cli.progress import open_drawing, plain_line, short
 from imagepipe.cli.promotion import (
     describe_plan,
     describe_promotion,
-    describe_status,
     outcome_error,
     promotion_document,
 )
 from imagepipe.cli.run_command import run_document
 from imagepipe.cli.session import Session
+from imagepipe.cli.status import describe_status
 from imagepipe.errors import (
     BuildError,
     CredentialsError,

@@ -1,0 +1,94 @@
+"""`imagepipe status`: what targets hold, and whether that is what they were brought to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagepipe.cli.command import Failure, command
+from imagepipe.cli.session import Session, error_body
+from imagepipe.errors import DriftError, ImagepipeError, PartialError
+
+if TYPE_CHECKING:
+    from imagepipe.promote.status import HeldImage, TargetStatus
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command of this module."""
+    command(app, "status")(status)
+
+
+def status(
+    session: Session,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET...] [NAME...]",
+            help="Targets or groups (default: all) and images as project/name or pipeline names "
+            "(default: the pipelines here).",
+            show_default=False,
+        ),
+    ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 9 when a target lacks what it was brought to.")
+    ] = False,
+) -> None:
+    """Show what is held where: promoted, present, drifted, signed."""
+    from imagepipe.promote.status import survey
+
+    wiring = session.wiring(session.settings())
+    known = (*wiring.target_names, *wiring.group_names)
+    targets = wiring.targets([name for name in names or () if name in known] or wiring.target_names)
+    repositories = wiring.repositories([name for name in names or () if name not in known])
+    found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
+    error = _status_error(found) or (_drift(found) if detailed_exitcode else None)
+    session.answer(_status_document(found, error), "" if session.as_json else describe_status(found))
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def _status_error(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
+    away = [one.error for one in found if one.error is not None]
+    if away and len(away) < len(found):
+        return PartialError("; ".join(one.message for one in away), hint=away[0].hint)
+    return away[0] if away else None
+
+
+def _drift(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
+    missing = [f"{one.target} lacks {held.image}" for one in found for held in one.drifted]
+    if not missing:
+        return None
+    return DriftError("; ".join(missing), hint="promote it again, or look into why it is gone")
+
+
+def _status_document(found: tuple[TargetStatus, ...], error: ImagepipeError | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"schema": "imagepipe.status/v1", "targets": [one.to_json() for one in found]}
+    return document if error is None else document | {"error": error_body(error)}
+
+
+def describe_status(found: tuple[TargetStatus, ...]) -> str:
+    """Returns one line per image held: target, image, state, signer."""
+    lines = []
+    for one in found:
+        if one.error is not None:
+            lines.append(f"{one.target}\t-\taway\t{one.error.message}")
+            continue
+        for held in one.images:
+            signed = f"signed by {held.signed_by}" if held.signed_by else "UNSIGNED"
+            lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}{_age(held)}")
+        if not one.images:
+            lines.append(f"{one.target}\t-\tholds none of these images\t")
+    return "\n".join(lines)
+
+
+def _age(held: HeldImage) -> str:
+    """Returns how long ago it was promoted, in the largest unit that counts."""
+    if held.age_s is None:
+        return ""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    unit, size = next(((unit, size) for unit, size in units if held.age_s >= size), units[-1])
+    return f"\t{held.age_s // size} {unit} ago" + (", current" if held.current else "")
