@@ -33,10 +33,17 @@ def status(
         ),
     ] = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 9 when a target lacks what it was brought to.")
+        bool,
+        typer.Option(
+            "--detailed-exitcode",
+            help="Exit with 9 when a target lacks what it was brought to, or runs something else.",
+        ),
     ] = False,
 ) -> None:
-    """Show what is held where: promoted, present, drifted, signed."""
+    """Show what is held and what runs where: promoted, present, unknown, drifted; running, signed, current, how old.
+
+    Drift is what a target lacks of what it was brought to, and what its containers run beside that.
+    """
     from imagepipe.promote.status import survey
 
     wiring = session.wiring(session.settings())
@@ -59,10 +66,10 @@ def _status_error(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
 
 
 def _drift(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
-    missing = [f"{one.target} lacks {held.image}" for one in found for held in one.drifted]
-    if not missing:
+    told = [f"{one.target}: {drift.message}" for one in found for drift in one.drift]
+    if not told:
         return None
-    return DriftError("; ".join(missing), hint="promote it again, or look into why it is gone")
+    return DriftError("; ".join(told), hint="promote it again and run that, or look into who changed it")
 
 
 def _status_document(found: tuple[TargetStatus, ...], error: ImagepipeError | None) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def _status_document(found: tuple[TargetStatus, ...], error: ImagepipeError | No
 
 
 def describe_status(found: tuple[TargetStatus, ...]) -> str:
-    """Returns one line per image held: target, image, state, signer."""
+    """Returns one line per image: target, image, state, signer, age, what runs; then one line per drift."""
     lines = []
     for one in found:
         if one.error is not None:
@@ -79,10 +86,15 @@ def describe_status(found: tuple[TargetStatus, ...]) -> str:
             continue
         for held in one.images:
             signed = f"signed by {held.signed_by}" if held.signed_by else "UNSIGNED"
-            lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}{_age(held)}")
+            lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}{_age(held)}{_containers(held)}")
         if not one.images:
             lines.append(f"{one.target}\t-\tholds none of these images\t")
+        lines += [f"{one.target}\t-\tDRIFT\t{drift.message}" for drift in one.drift]
     return "\n".join(lines)
+
+
+def _containers(held: HeldImage) -> str:
+    return "\t" + ", ".join(f"{one.name} {one.state}" for one in held.containers) if held.containers else ""
 
 
 def _age(held: HeldImage) -> str:

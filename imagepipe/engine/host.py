@@ -14,8 +14,10 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.host import HostInfo, TargetKind
 from imagepipe.model.reference import Pinned, Repository
 
-__all__ = ["EngineHost", "describe", "volume_stores"]
+__all__ = ["PROBE_LABEL", "EngineHost", "describe", "pinned_names", "volume_stores"]
 
+# What our own probes carry, so that nobody takes one for a container that somebody wants.
+PROBE_LABEL: Final = "dev.imagepipe.probe"
 # Source: VIC v1.5.8 cmd/docker/main.go:69, lib/apiservers/engine/backends/backends.go:118.
 _VCH_NAME: Final = "vSphere Integrated Containers"
 # Where a repository digest names no host, Docker Hub is meant. Source: distribution reference/normalize.go.
@@ -56,7 +58,7 @@ class EngineHost:
             return False
         except ImagepipeError as error:
             raise error.doing(f"look for {image} on {self._endpoint.host}") from error
-        return image in _pinned(found)
+        return image in pinned_names(found)
 
     def held(self, repository: Repository) -> tuple[Digest, ...]:
         """Returns the digests of this repository that the host holds, sorted.
@@ -69,7 +71,7 @@ class EngineHost:
             images = self._endpoint.get("/images/json") or ()
         except ImagepipeError as error:
             raise error.doing(f"list the images of {self._endpoint.host}") from error
-        pinned = {one for image in images for one in _pinned(image)}
+        pinned = {one for image in images for one in pinned_names(image)}
         return tuple(sorted(one.digest for one in pinned if one.repository == repository))
 
     def probe(self, image: Pinned) -> None:
@@ -82,7 +84,7 @@ class EngineHost:
         name = f"imagepipe-probe-{secrets.token_hex(6)}"
         # A VCH refuses to create without a command; the container is never started, so any will do.
         # Source: VIC v1.5.8 lib/apiservers/engine/backends/container.go:2061.
-        body = {"Image": str(image), "Cmd": ["true"], "Labels": {"dev.imagepipe.probe": str(image)}}
+        body = {"Image": str(image), "Cmd": ["true"], "Labels": {PROBE_LABEL: str(image)}}
         try:
             self._endpoint.post("/containers/create", params={"name": name}, body=body)
         except NotFoundError as error:
@@ -155,7 +157,7 @@ def _whitelist(status: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(one.strip() for one in listed.split(",") if one.strip())
 
 
-def _pinned(image: Any) -> set[Pinned]:
+def pinned_names(image: Any) -> set[Pinned]:
     """Returns the image's `RepoDigests`; entries of images without a name (`<none>@<none>`) are no references."""
     digests = image.get("RepoDigests") if isinstance(image, Mapping) else None
     found = set()

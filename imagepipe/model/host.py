@@ -10,13 +10,26 @@ from enum import StrEnum
 from typing import Final
 
 from imagepipe.model.digest import Digest
+from imagepipe.model.reference import Pinned, Repository
 
-__all__ = ["VCH_MAX_HISTORY", "VCH_PLATFORM", "HostFacts", "HostInfo", "PullReport", "Target", "TargetKind"]
+__all__ = [
+    "VCH_MAX_HISTORY",
+    "VCH_PLATFORM",
+    "Container",
+    "HostFacts",
+    "HostInfo",
+    "Inventory",
+    "PullReport",
+    "Target",
+    "TargetKind",
+]
 
 # Source: VIC 1.5.8 user docs ts_imagestore_error.md: every history entry becomes a disk in the chain.
 VCH_MAX_HISTORY: Final = 90
 # Source: VIC 1.5.8 lib/imagec: container VMs are linux/amd64.
 VCH_PLATFORM: Final = "linux/amd64"
+# States in which a container's processes live. Source: Docker Engine API 1.25 ContainerInspect `State.Status`.
+_LIVE: Final = ("running", "paused", "restarting")
 
 
 class TargetKind(StrEnum):
@@ -79,6 +92,49 @@ class HostInfo:
             return True
         host = registry.rpartition(":")[0] or registry
         return any(entry in (registry, host) or "*" in entry or "/" in entry for entry in self.whitelist)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container, and what it was really made from.
+
+    Attributes:
+        name: Its name.
+        state: `running`, `exited`, `created`, …, as Docker names them.
+        created_from: The image's name when it was created; what that name means now may be another image.
+        images: What the host knows the container's own image by, as `repository@digest`; empty where it knows none.
+    """
+
+    name: str
+    state: str
+    created_from: str
+    images: tuple[Pinned, ...]
+
+    @property
+    def live(self) -> bool:
+        """Whether its processes live."""
+        return self.state in _LIVE
+
+    def of(self, repository: Repository) -> tuple[Digest, ...]:
+        """Returns the digests of the repository that its image is known by."""
+        return tuple(image.digest for image in self.images if image.repository == repository)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything that a host holds and runs, asked for once.
+
+    Attributes:
+        images: What can be named by `repository@digest`, sorted.
+        containers: All containers, stopped ones too, sorted by name.
+    """
+
+    images: tuple[Pinned, ...]
+    containers: tuple[Container, ...] = ()
+
+    def of(self, repository: Repository) -> tuple[Digest, ...]:
+        """Returns the digests of the repository that are held, sorted."""
+        return tuple(image.digest for image in self.images if image.repository == repository)
 
 
 @dataclass(frozen=True, slots=True)

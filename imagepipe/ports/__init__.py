@@ -15,7 +15,7 @@ from typing import Protocol
 from imagepipe.events import EventSink
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, Statement, VerifiedStatement
-from imagepipe.model.host import HostFacts, HostInfo, PullReport
+from imagepipe.model.host import HostFacts, HostInfo, Inventory, PullReport
 from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage, Credential, SourceRevision
@@ -26,6 +26,7 @@ __all__ = [
     "ContainerHost",
     "CredentialSource",
     "HostInspector",
+    "HostInventory",
     "ImageBuilder",
     "ImagePuller",
     "ImagePusher",
@@ -244,6 +245,18 @@ class HostInspector(Protocol):
 
     def facts(self) -> HostFacts:
         """Returns networks, volume stores and when certificates run out.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        ...
+
+
+class HostInventory(Protocol):
+    """A host, as a survey looks at it."""
+
+    def inventory(self) -> Inventory:
+        """Returns all images and containers, each container with what its own image is known by.
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.

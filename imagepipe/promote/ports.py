@@ -13,17 +13,18 @@ from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target
-from imagepipe.ports import Clock, ContainerHost, ImagePuller, ManifestSink, ManifestSource, Scans
+from imagepipe.ports import Clock, ContainerHost, HostInventory, ImagePuller, ManifestSink, ManifestSource, Scans
 
 __all__ = ["HostPorts", "World"]
 
 
 @dataclass(frozen=True, slots=True)
 class HostPorts:
-    """One target's two seams."""
+    """One target's seams."""
 
     host: ContainerHost
     puller: ImagePuller
+    inventory: HostInventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

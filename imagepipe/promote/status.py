@@ -1,4 +1,4 @@
-"""What targets hold of some repositories, joined with the records that say how it got there.
+"""What targets hold and run of some repositories, joined with the records that say how it got there.
 
 >>> from imagepipe.promote.status import survey
 >>> survey.__name__
@@ -13,9 +13,10 @@ from typing import Any
 from imagepipe import fanout
 from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError
 from imagepipe.model.evidence import SIGNATURE_PREDICATE
-from imagepipe.model.host import HostInfo, Target
+from imagepipe.model.host import Container, HostInfo, Inventory, Target
 from imagepipe.model.ledger import Entry
 from imagepipe.model.reference import Pinned, Repository
+from imagepipe.promote.drift import Drift, drift_of
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
 
@@ -24,16 +25,18 @@ __all__ = ["HeldImage", "TargetStatus", "survey"]
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """One image that a target holds.
+    """One image that a target holds, or runs.
 
     Attributes:
         image: What it is.
         state: `promoted` where a verified record names this target, else `present`; `unknown` when the registry no
-            longer has the image; `drifted` where the newest record says that it is there, and it is not.
+            longer has the image; `drifted` where the newest record says that it is there, and it is not. What runs is
+            told beside it, by `containers`: a running image has come by one of these ways, too.
         signed_by: Who of the target's policy signed it, or None.
         promoted_at: When the latest such record was written, ISO 8601, or None.
         current: Whether it is what the target was last brought to, by promotion or rollback.
         age_s: How long ago that record was written, in seconds, or None.
+        containers: Those that were made from it, stopped ones too.
     """
 
     image: Pinned
@@ -42,39 +45,56 @@ class HeldImage:
     promoted_at: str | None
     current: bool = False
     age_s: int | None = None
+    containers: tuple[Container, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether a container that was made from it lives."""
+        return any(one.live for one in self.containers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as a JSON object."""
+        return {
+            "image": str(self.image),
+            "state": self.state,
+            "signed_by": self.signed_by,
+            "promoted_at": self.promoted_at,
+            "age_s": self.age_s,
+            "current": self.current,
+            "running": self.running,
+            "containers": [
+                {"name": one.name, "state": one.state, "created_from": one.created_from} for one in self.containers
+            ],
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """What one target holds, or why it could not be asked."""
+    """What one target holds and runs, or why it could not be asked.
+
+    Attributes:
+        target: Its name.
+        kind: `vch` or `docker`, as configured.
+        info: What answered, or None.
+        images: What it holds or runs of the repositories asked for.
+        error: Why it could not be asked, or None.
+        drift: How it differs from what the ledger says.
+    """
 
     target: str
     kind: str
     info: HostInfo | None
     images: tuple[HeldImage, ...]
     error: ImagepipeError | None = None
-
-    @property
-    def drifted(self) -> tuple[HeldImage, ...]:
-        """What should be there and is not."""
-        return tuple(held for held in self.images if held.state == "drifted")
+    drift: tuple[Drift, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the status as a JSON object."""
         data: dict[str, Any] = {"target": self.target, "kind": self.kind}
         if self.info:
             data |= {"name": self.info.name, "version": self.info.version}
-        data["images"] = [
-            {
-                "image": str(held.image),
-                "state": held.state,
-                "signed_by": held.signed_by,
-                "promoted_at": held.promoted_at,
-                "age_s": held.age_s,
-                "current": held.current,
-            }
-            for held in self.images
-        ]
+        data["images"] = [held.to_json() for held in self.images]
+        data["drift"] = [one.to_json() for one in self.drift]
         if self.error:
             data["error"] = {"kind": self.error.kind, "message": self.error.message}
         return data
@@ -95,18 +115,49 @@ def survey(
 
 
 def _ask(target: Target, repositories: Sequence[Repository], ledger: Ledger, world: World) -> TargetStatus:
-    host = world.connect(target).host
-    info = host.info()
-    images: list[HeldImage] = []
+    ports = world.connect(target)
+    info, inventory = ports.host.info(), ports.inventory.inventory()
+    images, drift = list[HeldImage](), list[Drift]()
     for repository in repositories:
-        held = host.held(repository)
-        newest = ledger.newest(repository, target, near=held)
-        current = ledger.current(repository, target, newest)
-        images.extend(_judge(repository.pin(digest), target, current, ledger, world) for digest in held)
-        if current is not None and current.digest not in held:
-            gone = _judge(repository.pin(current.digest), target, current, ledger, world)
-            images.append(replace(gone, state="drifted"))
-    return TargetStatus(target.name, target.kind.value, info, tuple(images))
+        rows, found = _join(repository, target, inventory, ledger, world)
+        images += rows
+        drift += found
+    return TargetStatus(target.name, target.kind.value, info, tuple(images), drift=tuple(drift))
+
+
+def _join(
+    repository: Repository, target: Target, inventory: Inventory, ledger: Ledger, world: World
+) -> tuple[list[HeldImage], tuple[Drift, ...]]:
+    held = inventory.of(repository)
+    made = {digest: [one for one in inventory.containers if digest in one.of(repository)] for digest in held}
+    for container in inventory.containers:
+        for digest in container.of(repository):
+            if digest not in held:  # its name is gone, and its layers are not
+                made.setdefault(digest, []).append(container)
+    newest = ledger.newest(repository, target, near=tuple(made))
+    current = ledger.current(repository, target, newest)
+    if current is not None:
+        made.setdefault(current.digest, [])
+    rows = [
+        replace(_judge(repository.pin(digest), target, current, ledger, world), containers=tuple(containers))
+        for digest, containers in made.items()
+    ]
+    if newest is not None and any(row.state == "present" for row in rows):
+        # An index's record is at the index, while a target holds its platform's image: only the chain leads there.
+        entries = ledger.chain(repository, target, near=tuple(made)).entries
+        rows = [_recorded(row, entries, world) for row in rows]
+    if current is not None and current.digest not in held:
+        rows = [replace(row, state="drifted") if row.image.digest == current.digest else row for row in rows]
+    brought = {row.image.digest for row in rows if row.state in ("promoted", "drifted")}
+    return rows, drift_of(repository, inventory, current, brought)
+
+
+def _recorded(row: HeldImage, entries: Sequence[Entry], world: World) -> HeldImage:
+    """Returns the row with what the whole chain says of it."""
+    if row.state != "present":
+        return row
+    when = max((one.finished_at for one in entries if one.good and one.digest == row.image.digest), default=None)
+    return row if when is None else replace(row, state="promoted", promoted_at=when, age_s=_age_s(when, world))
 
 
 def _judge(image: Pinned, target: Target, current: Entry | None, ledger: Ledger, world: World) -> HeldImage:

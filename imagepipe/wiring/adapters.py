@@ -181,13 +181,14 @@ class Adapters:
 
     def _connect(self, target: Target) -> HostPorts:
         from imagepipe.engine.host import EngineHost
+        from imagepipe.engine.inventory import EngineInventory
         from imagepipe.engine.puller import EnginePuller
         from imagepipe.promote.ports import HostPorts
 
         endpoint = self._endpoint(target.host, target.cert_path)
         timeouts = self._settings.timeouts
         puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
-        return HostPorts(EngineHost(endpoint), puller)
+        return HostPorts(EngineHost(endpoint), puller, EngineInventory(endpoint))
 
     def _endpoint(self, host: str, cert_path: str | None) -> Endpoint:
         from imagepipe.engine.client import Endpoint

@@ -20,7 +20,7 @@ from imagepipe.errors import (
 from imagepipe.events import EventSink, Output, Progress
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
-from imagepipe.model.host import VCH_MAX_HISTORY, HostInfo, PullReport, TargetKind
+from imagepipe.model.host import VCH_MAX_HISTORY, Container, HostInfo, Inventory, PullReport, TargetKind
 from imagepipe.model.manifest import ImageConfig, Index, Manifest, Platform
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage
@@ -83,6 +83,7 @@ class MemoryHost:
         self.images: set[Pinned] = set()
         self.pulled: list[Reference] = []
         self.probed: list[Pinned] = []
+        self.containers: list[Container] = []
 
     def info(self) -> HostInfo:
         self._answer()
@@ -102,6 +103,16 @@ class MemoryHost:
     def held(self, repository: Repository) -> tuple[Digest, ...]:
         self._answer()
         return tuple(sorted(image.digest for image in self.images if image.repository == repository))
+
+    def inventory(self) -> Inventory:
+        self._answer()
+        return Inventory(tuple(sorted(self.images)), tuple(sorted(self.containers, key=lambda one: one.name)))
+
+    def create(self, name: str, image: Reference) -> None:
+        """Makes a container and starts it: a digest is what it says, a tag what the registry says now."""
+        digest = image.digest or self.registry.resolve(image).digest
+        images = (image.repository.pin(digest),)
+        self.containers.append(Container(name, "running", str(image), images))
 
     def probe(self, image: Pinned) -> None:
         self._answer()

@@ -5,19 +5,21 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from imagepipe.engine.client import Endpoint
 from imagepipe.engine.host import EngineHost
+from imagepipe.engine.inventory import EngineInventory
 from imagepipe.engine.puller import EnginePuller
 from imagepipe.errors import UnavailableError
+from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import TargetKind
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import Credential
-from imagepipe.ports import ContainerHost, ImagePuller
+from imagepipe.ports import ContainerHost, HostInventory, ImagePuller
 from tests.contract.engine_memory import MemoryHost
 from tests.contract.registry_memory import MemoryRegistry
 from tests.contract.vch_images import build, busybox_layer, file_layer, push
@@ -46,9 +48,18 @@ class HostWorld(Protocol):
     kind: TargetKind
     host: ContainerHost
     puller: ImagePuller
+    inventory: HostInventory
 
     def shelve(self, path: str, tag: str) -> Shelved:
         """Puts an image that the host does not hold into the registry."""
+        ...
+
+    def move(self, tag: Reference, to: Shelved) -> None:
+        """Makes a tag in the registry mean another image."""
+        ...
+
+    def create(self, name: str, image: Reference, *, start: bool = True) -> None:
+        """Makes a container of an image that the host holds, which sleeps once it is started."""
         ...
 
     @contextmanager
@@ -74,12 +85,22 @@ class MemoryWorld:
         memory = MemoryHost(kind, self.registry)
         self.host: ContainerHost = memory
         self.puller: ImagePuller = memory
+        self.inventory: HostInventory = memory
+        self._memory = memory
 
     def shelve(self, path: str, tag: str) -> Shelved:
         repository = Repository("vic.example", path)
         made = self.registry.add_image(repository, tag)
         layers = tuple(layer.digest.short for layer in made.layers)
         return Shelved(repository.tagged(tag), repository.pin(made.digest), layers)
+
+    def move(self, tag: Reference, to: Shelved) -> None:
+        self.registry.move(tag.repository, str(tag.tag), to.pinned.digest)
+
+    def create(self, name: str, image: Reference, *, start: bool = True) -> None:
+        self._memory.create(name, image)
+        if not start:
+            self._memory.containers[-1] = replace(self._memory.containers[-1], state="created")
 
     @contextmanager
     def registry_down(self) -> Iterator[None]:
@@ -128,6 +149,8 @@ class RealWorld:
         self.endpoint = self.facade() if kind is TargetKind.VCH else Endpoint(f"unix://{world.engine_socket}")
         self.host: ContainerHost = EngineHost(self.endpoint)
         self.puller: ImagePuller = EnginePuller(self.endpoint, Nobody())
+        self.inventory: HostInventory = EngineInventory(self.endpoint)
+        self.made: list[str] = []
 
     def facade(self) -> Endpoint:
         return Endpoint(f"tcp://{self.world.address}:2376", cert_path=str(self.world.client_certs))
@@ -138,6 +161,25 @@ class RealWorld:
             push(client, path, tag, built)
         repository = Repository(self.world.registry, path)
         return Shelved(repository.tagged(tag), repository.pin(Digest.parse(built.digest)), tuple(built.layer_ids))
+
+    def move(self, tag: Reference, to: Shelved) -> None:
+        manifests = f"/v2/{tag.repository.path}/manifests"
+        with self.world.registry_client() as client:
+            found = client.get(f"{manifests}/{to.pinned.digest}", headers={"accept": media.DOCKER_MANIFEST})
+            headers = {"content-type": media.DOCKER_MANIFEST}
+            client.put(f"{manifests}/{tag.tag}", content=found.content, headers=headers).raise_for_status()
+
+    def create(self, name: str, image: Reference, *, start: bool = True) -> None:
+        body = {"Image": str(image), "Cmd": ["sleep", "600"], "StopSignal": "SIGKILL"}
+        self.endpoint.post("/containers/create", params={"name": name}, body=body)
+        self.made.append(name)
+        if start:
+            self.endpoint.post(f"/containers/{name}/start")
+
+    def clear(self) -> None:
+        """Removes what `create` made."""
+        for name in self.made:
+            self.endpoint.delete(f"/containers/{name}", params={"force": "1", "v": "1"})
 
     @contextmanager
     def registry_down(self) -> Iterator[None]:

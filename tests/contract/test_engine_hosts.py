@@ -43,11 +43,14 @@ class Real:
         pytest.param("real-vch", marks=pytest.mark.sandbox),
     ]
 )
-def world(request: pytest.FixtureRequest, real: Real) -> HostWorld:
+def world(request: pytest.FixtureRequest, real: Real) -> Iterator[HostWorld]:
     where, _, kind = str(request.param).partition("-")
     if where == "memory":
-        return MemoryWorld(TargetKind(kind))
-    return RealWorld(real.get(), TargetKind(kind))
+        yield MemoryWorld(TargetKind(kind))
+        return
+    made = RealWorld(real.get(), TargetKind(kind))
+    yield made
+    made.clear()
 
 
 def test_a_pull_by_tag_reports_the_digest_and_every_layer_and_the_host_then_holds_it(world: HostWorld) -> None:
@@ -136,6 +139,38 @@ def test_a_probe_of_an_image_that_is_not_there_is_refused(world: HostWorld) -> N
 
     with pytest.raises(RefusedError, match="create"):
         world.host.probe(shelved.pinned)
+
+
+def test_an_inventory_tells_which_digest_a_container_runs_and_whether_it_lives(world: HostWorld) -> None:
+    first, second = (world.shelve(f"es/runs-{world.kind}", tag) for tag in ("1", "2"))
+    for one in (first, second):
+        world.puller.pull(one.tag, silent)
+    by_digest = Reference(first.pinned.repository, digest=first.pinned.digest)
+    world.create(f"pinned-{world.kind}", by_digest)
+    world.create(f"tagged-{world.kind}", second.tag, start=False)
+
+    found = world.inventory.inventory()
+
+    assert set(found.of(first.pinned.repository)) == {first.pinned.digest, second.pinned.digest}
+    containers = {one.name: one for one in found.containers}
+    pinned, tagged = containers[f"pinned-{world.kind}"], containers[f"tagged-{world.kind}"]
+    assert (pinned.images, pinned.state, pinned.live) == ((first.pinned,), "running", True)
+    assert (tagged.images, tagged.state, tagged.live) == ((second.pinned,), "created", False)
+    assert (pinned.created_from, tagged.created_from) == (str(by_digest), str(second.tag))
+
+
+def test_an_inventory_goes_by_what_runs_and_not_by_what_its_name_means_now(world: HostWorld) -> None:
+    first = world.shelve(f"es/moves-{world.kind}", "prod")
+    world.puller.pull(first.tag, silent)
+    world.create(f"stays-{world.kind}", first.tag)
+    second = world.shelve(f"es/moves-{world.kind}", "next")
+    world.move(first.tag, second)
+    world.puller.pull(first.tag, silent)
+
+    (container,) = [one for one in world.inventory.inventory().containers if one.name == f"stays-{world.kind}"]
+
+    assert container.images == (first.pinned,)
+    assert container.created_from == str(first.tag)
 
 
 def test_a_host_tells_what_it_is(world: HostWorld) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.registry", "tests.e2e.traces")
+pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.ledger", "tests.e2e.registry", "tests.e2e.traces")
 
 from tests.e2e.box import Box  # noqa: E402 - assertions in helpers are rewritten only when told so before the import
 from tests.e2e.cli import Cli  # noqa: E402 - the same
 from tests.e2e.images import hand_made  # noqa: E402 - the same
+from tests.e2e.ledger import DOCKERFILE as PRINTS_ITS_PAGE  # noqa: E402 - the same
+from tests.e2e.ledger import Ledger  # noqa: E402 - the same
 from tests.e2e.traces import machine, traces  # noqa: E402 - the same
 from tests.e2e.workspace import DOCKERFILE, Workspace  # noqa: E402 - the same
 
@@ -71,6 +73,13 @@ def workspace(tmp_path: Path) -> Callable[..., Workspace]:
         return Workspace.make(tmp_path / name, name, dockerfile=dockerfile)
 
     return make
+
+
+@pytest.fixture
+def ledger(box: Box, cli: Cli, workspace: Callable[..., Workspace], request: pytest.FixtureRequest) -> Ledger:
+    """A repository of the test's own."""
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:40].rstrip("-")
+    return Ledger(box, cli, workspace(name, PRINTS_ITS_PAGE))
 
 
 @pytest.fixture(scope="package")

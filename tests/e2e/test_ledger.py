@@ -5,82 +5,14 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.box import Box
-from tests.e2e.cli import Cli
-from tests.e2e.images import hand_made
-from tests.e2e.workspace import Workspace
+from tests.e2e.ledger import Ledger, digest
 
 pytestmark = pytest.mark.sandbox
-
-DOCKERFILE = """\
-ARG BASE
-FROM ${BASE}
-COPY index.html /srv/
-CMD ["cat", "/srv/index.html"]
-"""
-
-
-class Ledger:
-    """One repository with versions that really run, and an operator who moves them about."""
-
-    def __init__(self, box: Box, cli: Cli, workspace: Workspace) -> None:
-        self.box, self.cli, self.workspace = box, cli, workspace
-
-    @property
-    def repository(self) -> str:
-        return self.workspace.repository
-
-    def version(self, text: str) -> str:
-        """Pushes and signs an image that nobody runs, at tag 1.0, and returns its pinned reference."""
-        pinned = self.box.registry.push(self.repository, "1.0", hand_made(f"{self.repository} {text}"))
-        self.cli.run("sign", pinned).ok()
-        return pinned
-
-    def built(self, page: str) -> str:
-        """Builds, pushes and signs an image that prints the page, and returns its pinned reference."""
-        (self.workspace.context / "index.html").write_text(page)
-        self.workspace.commit()
-        return self.cli.run("run", self.workspace.name, cwd=self.workspace.folder).ok().out.strip()
-
-    def promote(self, image: str, *targets: str, more: tuple[str, ...] = ()) -> dict[str, Any]:
-        to = [word for target in targets or ("vch-a",) for word in ("--to", target)]
-        return self.cli.run("promote", image, *to, "--yes", "--json", *more).ok().json()
-
-    def rollback(self, *argv: str, targets: tuple[str, ...] = ("vch-a",)) -> dict[str, Any]:
-        on = [word for target in targets for word in ("--on", target)]
-        return self.cli.run("rollback", self.repository, *on, "--yes", "--json", *argv).ok().json()
-
-    def record(self, image: str) -> dict[str, Any]:
-        """Returns the newest record at an image, read without imagepipe."""
-        records = self.box.registry.records(self.repository, digest(image))
-        return max(records, key=lambda one: max(target["sequence"] for target in one["targets"]))
-
-    def run_on(self, target: str, image: str) -> str:
-        """Returns what `docker run` of a pinned image prints on a target."""
-        row = self.box.document["targets"][target]
-        files = {"--tlscacert": "ca.pem", "--tlscert": "cert.pem", "--tlskey": "key.pem"}
-        certificates = [f"{flag}={row['cert_path']}/{file}" for flag, file in files.items()]
-        line = ("docker", "--host", row["host"], "--tlsverify", *certificates, "run", "--rm", image)
-        environ = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "DOCKER_API_VERSION": "1.25"}
-        done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@pytest.fixture
-def ledger(box: Box, cli: Cli, workspace: Callable[..., Workspace], request: pytest.FixtureRequest) -> Ledger:
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:40].rstrip("-")
-    return Ledger(box, cli, workspace(name, DOCKERFILE))
-
-
-def digest(pinned: str) -> str:
-    return pinned.partition("@")[2]
 
 
 def test_the_way_back_runs_the_digest_asked_for(ledger: Ledger) -> None:
@@ -201,13 +133,8 @@ def test_status_tells_what_is_current_and_what_drifted(ledger: Ledger) -> None:
     told = ledger.cli.run(*status).ok().json()
     rows = {row["image"]: (row["state"], row["current"]) for row in told["targets"][0]["images"]}
     assert rows == {one: ("promoted", False), two: ("promoted", True)}
-    row = ledger.box.document["targets"]["vch-a"]
-    files = {"--tlscacert": "ca.pem", "--tlscert": "cert.pem", "--tlskey": "key.pem"}
-    certificates = [f"{flag}={row['cert_path']}/{file}" for flag, file in files.items()]
     tag = next(name for name in ledger.box.host("vch-a").images(ledger.repository) if digest(two)[7:39] in name)
-    line = ("docker", "--host", row["host"], "--tlsverify", *certificates, "rmi", "--force", tag.partition("@")[0])
-    environ = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "DOCKER_API_VERSION": "1.25"}
-    subprocess.run(line, env=environ, capture_output=True, timeout=60, check=True)
+    ledger.docker("vch-a", "rmi", "--force", tag.partition("@")[0])
     assert not ledger.box.host("vch-a").holds(two)
     drifted = ledger.cli.run(*status).fails(9, "vch-a lacks", kind="drift", schema="imagepipe.status/v1")
     assert [held["state"] for held in drifted["targets"][0]["images"] if held["image"] == two] == ["drifted"]

@@ -1,12 +1,15 @@
 """What a host is, by its own words."""
 
+import json
+
 import pytest
 
 from imagepipe.engine.client import Endpoint
 from imagepipe.engine.host import EngineHost, describe
+from imagepipe.engine.inventory import EngineInventory
 from imagepipe.errors import RefusedError, UnavailableError
 from imagepipe.model.digest import Digest
-from imagepipe.model.host import HostInfo, TargetKind
+from imagepipe.model.host import Container, HostInfo, Inventory, TargetKind
 from imagepipe.model.reference import Pinned
 from tests.unit.engine.servers import answer, host
 
@@ -92,3 +95,29 @@ def test_a_container_that_cannot_be_removed_is_told_by_name() -> None:
         EngineHost(Endpoint(there.address)).probe(IMAGE)
 
     assert "docker rm -f -v imagepipe-probe-" in str(caught.value.hint)
+
+
+def test_a_container_that_went_while_it_was_asked_for_is_left_out_and_so_is_a_probe_of_ours() -> None:
+    listed = (
+        b'[{"Id":"a","Names":["/gone"],"Image":"x"},{"Id":"b","Names":["/p"],"Labels":{"dev.imagepipe.probe":"x"}}]'
+    )
+    gone = answer(b'{"message":"No such container: a"}', "404 Not Found")
+    with host(answer(b'{"ApiVersion":"1.25"}'), answer(b"[]"), answer(listed), gone) as there:
+        assert EngineInventory(Endpoint(there.address)).inventory() == Inventory(())
+
+
+def test_an_image_without_digests_is_known_by_the_digest_that_its_container_was_made_from() -> None:
+    images = b'[{"Id":"sha256:aa","RepoDigests":null}]'
+    listed = [{"Id": "a", "Names": ["/c"], "State": "running", "Image": str(IMAGE), "ImageID": "sha256:aa"}]
+    with host(answer(b'{"ApiVersion":"1.41"}'), answer(images), answer(json.dumps(listed).encode())) as there:
+        (container,) = EngineInventory(Endpoint(there.address)).inventory().containers
+    assert container == Container("c", "running", str(IMAGE), (IMAGE,))
+
+
+def test_a_host_that_lists_nothing_is_told_with_what_we_wanted() -> None:
+    broken = answer(b'{"message":"disk on fire"}', "500 Internal Server Error")
+    with (
+        host(answer(b'{"ApiVersion":"1.41"}'), broken) as there,
+        pytest.raises(UnavailableError, match="holds and runs"),
+    ):
+        EngineInventory(Endpoint(there.address)).inventory()

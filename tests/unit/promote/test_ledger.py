@@ -17,11 +17,12 @@ from imagepipe.events import Warned
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, REJECTION_PREDICATE, PublicKey, Statement, TrustPolicy
-from imagepipe.model.host import Target, TargetKind
+from imagepipe.model.host import Container, Target, TargetKind
 from imagepipe.model.ledger import Entry, RecordKind, head_tag
 from imagepipe.model.manifest import Descriptor, Manifest
 from imagepipe.model.promotion import Arrival, PromotionPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
+from imagepipe.promote.drift import DriftKind
 from imagepipe.promote.history import chains, merged, timeline
 from imagepipe.promote.ledger import Chain, Ledger, Standing
 from imagepipe.promote.plan import make_plan, observe
@@ -584,7 +585,60 @@ def test_status_tells_what_is_current_and_what_is_gone() -> None:
     assert all(held.age_s is not None and held.age_s >= 0 for held in status.images)
     yard.small.hosts["vch-a"].images.remove(BARE.pin(two.digest))
     (status,) = survey([yard.target], [BARE], yard.small.world(), jobs=1)
-    assert [held.image.digest for held in status.drifted] == [two.digest]
+    assert [held.image.digest for held in status.images if held.state == "drifted"] == [two.digest]
+    assert [(one.kind, one.image) for one in status.drift] == [(DriftKind.MISSING, BARE.pin(two.digest))]
+
+
+def test_status_tells_what_runs_and_which_of_it_the_ledger_does_not_know() -> None:
+    yard = Yard()
+    one, two = yard.promoted(2)
+    host, stray = yard.small.hosts["vch-a"], yard.image()
+    for name, digest in (("new", two.digest), ("old", one.digest), ("odd", stray.digest)):
+        host.create(name, Reference(BARE, digest=digest))
+    host.containers.append(Container("bare", "running", f"{REPOSITORY}:dev", ()))
+    host.containers.append(Container("done", "exited", f"{REPOSITORY}:dev", (BARE.pin(stray.digest),)))
+    host.containers.append(Container("other", "running", "busybox", ()))
+    (status,) = survey([yard.target], [BARE], yard.small.world(), jobs=1)
+    rows = {held.image.digest: held for held in status.images}
+    assert [one.name for one in rows[two.digest].containers] == ["new"]
+    assert (rows[two.digest].running, rows[two.digest].current) == (True, True)
+    assert (rows[stray.digest].state, [one.name for one in rows[stray.digest].containers]) == (
+        "present",
+        ["done", "odd"],
+    )
+    assert [(one.kind.value, one.container, one.image) for one in status.drift] == [
+        ("unrecorded", "bare", None),
+        ("unrecorded", "odd", BARE.pin(stray.digest)),
+        ("not_current", "old", BARE.pin(one.digest)),
+    ]
+    assert status.to_json()["images"][0]["containers"][0]["created_from"].startswith(REPOSITORY)
+    assert status.to_json()["drift"][0]["image"] is None
+
+
+def test_status_of_an_older_index_that_still_runs_is_by_its_record() -> None:
+    yard = Yard()
+    index = yard.small.registry.add_index(REPOSITORY, media_type=media.DOCKER_LIST)
+    yard.small.sign(index)
+    world = yard.small.world()
+    apply(make_plan("x", Reference(BARE, digest=index.digest), [yard.target], world), world)
+    platform = index.manifests[0].digest
+    yard.small.hosts["vch-a"].create("old", Reference(BARE, digest=platform))
+    yard.promoted(1)
+    (status,) = survey([yard.target], [BARE], yard.small.world(), jobs=1)
+    assert [(held.state, held.running) for held in status.images if held.image.digest == platform] == [
+        ("promoted", True)
+    ]
+    assert [one.kind for one in status.drift] == [DriftKind.NOT_CURRENT]
+
+
+def test_what_runs_where_nothing_is_on_record_is_told() -> None:
+    yard = Yard()
+    stray = yard.image()
+    yard.small.hosts["vch-a"].create("odd", Reference(BARE, digest=stray.digest))
+    (status,) = survey([yard.target], [BARE], yard.small.world(), jobs=1)
+    assert [(one.kind.value, one.message) for one in status.drift] == [
+        ("unrecorded", f"odd runs {BARE.pin(stray.digest)}, which no record brought there")
+    ]
 
 
 def test_status_knows_a_promoted_index_by_its_platform() -> None:

@@ -122,4 +122,4 @@ class Small:
         if target.name in self.connect_errors:
             raise self.connect_errors[target.name]
         host = self.hosts[target.name]
-        return HostPorts(host, host)
+        return HostPorts(host, host, host)
