@@ -38,4 +38,4 @@ def _missing(one: DesiredProject, admin: Administration) -> Iterator[str]:
         if key not in admin.settings and value is not False:
             yield f"{name}: setting {key}"
     if one.state.robots and admin.robots is None:
-        yield f"{name}: robots (they came with Harbor 1.8)"
+        yield f"{name}: robots (they need Harbor ≥ 2.2)"

@@ -37,12 +37,12 @@ def register(app: typer.Typer) -> None:
 def up(
     session: Session,
     directory: Directory = None,
-    flavour: Annotated[str, typer.Option("--flavour", help="harbor or vic.")] = "harbor",
+    flavour: Annotated[str, typer.Option("--flavour", help="harbor, harbor-1 or vic.")] = "harbor",
     engine: Annotated[
-        str, typer.Option("--engine", help="own (needs root), or existing: the engine that runs.")
+        str, typer.Option("--engine", help="own (needs root), existing: the engine that runs, or none.")
     ] = "own",
 ) -> None:
-    """Start build host, two VCHs, an engine, Harbor and Sigstore."""
+    """Start build host, two VCHs, an engine, Harbor and Sigstore; with `--engine none` the last two only."""
     _extra()
     from imagepipe.sandbox.layout import default_directory
     from imagepipe.sandbox.world import Options, World
@@ -57,7 +57,7 @@ def status(session: Session, directory: Directory = None) -> None:
     document = _load(directory).status()
     lines = [f"{document['state']} {document['dir']}"]
     if "targets" in document:
-        lines.append(f"build host  {document['build_host']['host']}")
+        lines.append(f"build host  {document['build_host']['host'] or 'none'}")
         lines.append(f"registry    {document['registry']['host']} ({document['registry']['flavour']})")
         lines += [f"{name:<11} {one['host']} ({one['kind']})" for name, one in document["targets"].items()]
         lines.append(f"config      {document['config']}")

@@ -28,7 +28,7 @@ from imagepipe.errors import (
 )
 from imagepipe.http.redact import redact
 
-__all__ = ["Complaint", "asking", "complaints", "refusal", "words"]
+__all__ = ["Complaint", "asking", "complaints", "is_unknown_type", "refusal", "words"]
 
 _WORDS_LIMIT_CHARS: Final = 300
 _CA_HINT: Final = "set ca_file to the CA that signed its certificate, or put it under /etc/docker/certs.d/<host:port>/"
@@ -48,6 +48,8 @@ _BY_STATUS: Final[dict[int, tuple[type[ImagepipeError], str | None]]] = {
 # By code, where the status alone misleads: Harbor answers 403 DENIED for a full quota and in read-only mode.
 # Source: Harbor v2.15.2 src/server/middleware/quota/util.go, src/server/middleware/readonly/readonly.go
 _FULL_OR_READ_ONLY: Final = re.compile(r"exceed the configured upper limit|read only mode", re.IGNORECASE)
+# Harbor 1.10 answers 500 to a manifest that is not Docker's. Source: goharbor/harbor#10952
+_UNKNOWN_TYPE: Final = "unsupported content type for manifest"
 _POLICY_CODES: Final = ("PROJECTPOLICYVIOLATION", "PROJECT_POLICY_VIOLATION")
 
 
@@ -69,7 +71,9 @@ def complaints(response: httpx.Response) -> tuple[Complaint, ...]:
     """Returns what an error body says; nothing for empty and HTML bodies. The body must have been read."""
     text = response.text.strip()
     try:
-        entries = json.loads(text)["errors"]
+        said = json.loads(text)
+        # Harbor 1.8 to 1.10 have one complaint, whose code is the status. Source: goharbor/harbor#12273
+        entries = said["errors"] if "errors" in said else [{"message": said["message"]}]
         return tuple(
             Complaint(_bounded(str(entry.get("code") or "")), _bounded(str(entry.get("message") or "")))
             for entry in entries
@@ -77,6 +81,11 @@ def complaints(response: httpx.Response) -> tuple[Complaint, ...]:
     except (ValueError, KeyError, TypeError, AttributeError):
         # A proxy's HTML page says nothing that its status does not say.
         return (Complaint("", _bounded(text)),) if text and not text.startswith("<") else ()
+
+
+def is_unknown_type(response: httpx.Response) -> bool:
+    """Tells whether a manifest was refused for its media type, whatever the status. The body must have been read."""
+    return any(_UNKNOWN_TYPE in complaint.message for complaint in complaints(response))
 
 
 def words(response: httpx.Response) -> str:
@@ -100,6 +109,8 @@ def refusal(response: httpx.Response, what: str) -> ImagepipeError:
     if any(complaint.code in _POLICY_CODES for complaint in heard):
         return RefusedError(message, hint="the project's policy forbids this pull: sign or scan the image first")
     kind, hint = _BY_STATUS.get(response.status_code, (None, None))
+    if is_unknown_type(response):
+        kind, hint = UnsupportedError, "this Harbor takes Docker's manifests only: use Harbor 2.0 or newer"
     if kind is not None:
         return kind(message, hint=hint)
     if response.status_code >= 500:

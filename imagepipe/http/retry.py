@@ -22,6 +22,7 @@ from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
 
 from imagepipe.errors import UnavailableError
 from imagepipe.events import EventSink, Retried, silent
+from imagepipe.http.failure import is_unknown_type
 from imagepipe.http.redact import redact
 
 __all__ = ["RetryTransport", "settle"]
@@ -119,11 +120,17 @@ def settle(
 def _may_pass(request: httpx.Request, state: RetryCallState) -> bool:
     response = _response(state)
     if response is not None:
-        racing = request.method == "PUT" and request.url.path.startswith("/v2/") and response.status_code == _RACE
-        return racing or response.status_code in _PASSING
+        return response.status_code in _PASSING or _is_race(request, response)
     error = state.outcome.exception() if state.outcome else None
     # A certificate does not become valid by asking again.
     return isinstance(error, httpx.TransportError) and "CERTIFICATE" not in str(error).upper()
+
+
+def _is_race(request: httpx.Request, response: httpx.Response) -> bool:
+    if request.method != "PUT" or not request.url.path.startswith("/v2/") or response.status_code != _RACE:
+        return False
+    response.read()
+    return not is_unknown_type(response)
 
 
 def _delay_s(state: RetryCallState) -> float:

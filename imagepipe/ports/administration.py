@@ -183,12 +183,12 @@ class Administration:
         """Returns the robots.
 
         Raises:
-            UnsupportedError: This Harbor has none.
+            UnsupportedError: This Harbor has none, or tokens of its own kind, as from 1.8 to 2.1.
         """
         if self.robots is None:
             raise UnsupportedError(
-                f"robot accounts: this is {self.dialect} {self.version}, which has none",
-                hint="they came with Harbor 1.8; use a user with the developer role instead",
+                f"robot accounts: need Harbor ≥ 2.2, this is {self.dialect} {self.version}",
+                hint="use a user with the developer role instead, or a Harbor from 2.2 on",
             )
         return self.robots
 

@@ -38,6 +38,7 @@ _NO_PLATFORM: Final = Platform("unknown", "unknown")
 _PAGES: Final = 50
 # What registries without the API answer. Source: go-containerregistry pkg/v1/remote/referrers.go
 _WITHOUT_API: Final = (400, 404, 405, 406)
+_NO_LISTS: Final = "Harbor 1.8 to 1.10 take no lists, so nothing can be attached to an image: use Harbor 2.0 or newer"
 # A rival that read the index before our write may still overwrite it: look again once it must have written.
 _SECOND_LOOK_S: Final = (0.1, 0.3)
 
@@ -178,7 +179,11 @@ class RegistryReferrers:
         kind = media.DOCKER_LIST if made.media_type == media.DOCKER_MANIFEST else media.OCI_INDEX
         entries = sorted([*(index.get("manifests") or ()), made.to_json()], key=lambda entry: str(entry.get("digest")))
         raw = _json({**index, "mediaType": kind, "manifests": entries})
-        self._client.put_manifest(image.repository, raw, kind, fallback_tag(image.digest))
+        try:
+            self._client.put_manifest(image.repository, raw, kind, fallback_tag(image.digest))
+        except UnsupportedError as error:
+            # Source: goharbor/harbor#8855, src/core/middlewares/multiplmanifest/handler.go before 2.0
+            raise UnsupportedError(error.message, hint=_NO_LISTS) from error
 
     @contextmanager
     def _one_at_a_time(self, image: Pinned) -> Iterator[None]:

@@ -41,7 +41,7 @@ class _Ground:
     addresses: Addresses | None
 
     def within(self, layout: Layout, name: str, argv: list[str]) -> list[str]:
-        """Returns the command as run on the named machine of the sandbox; with an existing engine there is only one."""
+        """Returns the command as run on the named machine of the sandbox; without own engines there is only one."""
         return argv if self.addresses is None else [*namespaces.enter(layout.namespace(name)), *argv]
 
 
@@ -58,8 +58,10 @@ class Building:
         Raises:
             ImagepipeError: Some part does not come up; the caller clears what there is.
         """
-        own = self._record.state.engine == "own"
-        ground = self._own_ground() if own else self._existing_ground()
+        engine = self._record.state.engine
+        own = engine == "own"
+        grounds = {"own": self._own_ground, "existing": self._existing_ground, "none": self._bare_ground}
+        ground = grounds[engine]()
         write_private(self._layout.password("admin"), f"{seed.generate_password()}\n")
         engine_records = self._start_engines(ground) if own else {}
         tasks: list[Callable[[], None]] = [
@@ -68,7 +70,7 @@ class Building:
         ]
         if own:
             tasks += [functools.partial(self._open_engine, ground, name, engine_records[name]) for name in ENGINES]
-        else:
+        elif engine == "existing":
             tasks += [functools.partial(self._open_vch, ground, name) for name in VCHS]
         for outcome in fanout.each(tasks, _call, jobs=len(tasks)):
             outcome.unwrap()
@@ -113,6 +115,11 @@ class Building:
                 self._record.change(lambda state: dataclasses.replace(state, engine_networks=(PUBLIC_NETWORK,)))
                 api.create_network({"Name": PUBLIC_NETWORK, "CheckDuplicate": True, "Driver": "bridge"})
         return _Ground(places, self._issue(dict.fromkeys(("registry", *VCHS), "127.0.0.1")), None)
+
+    def _bare_ground(self) -> _Ground:
+        places = Places.alone()
+        self._record.change(lambda state: dataclasses.replace(state, endpoints=places.plain()))
+        return _Ground(places, self._issue({"registry": "127.0.0.1"}), None)
 
     def _issue(self, where: dict[str, str]) -> _Certificates:
         layout = self._layout

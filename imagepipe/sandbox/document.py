@@ -40,7 +40,7 @@ def describe(layout: Layout, state: State) -> dict[str, Any]:
 def _parts(layout: Layout, state: State, places: Places) -> dict[str, Any]:
     return {
         "config": str(layout.config_file),
-        "build_host": {"host": places.build},
+        "build_host": {"host": places.build or None},
         "registry": {
             "host": places.registry,
             "url": f"https://{places.registry}",
@@ -83,13 +83,14 @@ def configuration(layout: Layout, state: State) -> str:
     tables: dict[str, dict[str, Any]] = {
         "": {"registry": registry["host"]},
         "harbor": {**ci, "ca_file": registry["ca_file"]},
-        "build": {"host": parts["build_host"]["host"], "jobs": 2},
         "signing": {
             "mode": "keyless",
             "trust_config": sigstore["trust_config"],
             "identity_token_file": sigstore["token_file"],
         },
     }
+    if parts["build_host"]["host"]:
+        tables["build"] = {"host": parts["build_host"]["host"], "jobs": 2}
     for name, target in parts["targets"].items():
         wanted = {key: target[key] for key in ("kind", "host", "cert_path") if target[key] is not None}
         tables[f"targets.{name}"] = {**wanted, "policy": "sandbox"}

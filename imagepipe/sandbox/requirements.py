@@ -25,7 +25,8 @@ _OWN = {
 }
 _INSTEAD = (
     "or give --engine existing: it uses the Docker Engine that already runs here as build host and behind the VCH "
-    "facades, on loopback ports, without namespaces; vch-a and vch-b then share its images and networks"
+    "facades, on loopback ports, without namespaces; vch-a and vch-b then share its images and networks; "
+    "or --engine none, for Harbor and Sigstore alone"
 )
 
 
@@ -39,7 +40,7 @@ def check(
     """Checks that this machine can hold a sandbox.
 
     Args:
-        engine: `own` or `existing`.
+        engine: `own`, `existing` or `none`.
         user_id: The effective user, 0 for root.
         which: Finds a program.
         proc: Where the kernel shows the namespaces that it knows.

@@ -13,8 +13,11 @@ from imagepipe.sandbox.state import write_private
 
 __all__ = ["HARBOR_VERSIONS", "Places", "harbor", "registry", "sigstore", "vch"]
 
-HARBOR_VERSIONS = {"harbor": "2.15.2", "vic": "1.7.8"}
-"""The newest Harbor, and the one that VIC 1.5.8 bundles. Source: vic-product v1.5.8 .drone.yml."""
+HARBOR_VERSIONS = {"harbor": "2.15.2", "harbor-1": "1.10.3", "vic": "1.7.8"}
+"""The newest Harbor, one of the last minor version before 2.0, and the one that VIC 1.5.8 bundles.
+
+Source: vic-product v1.5.8 .drone.yml; goharbor/harbor#10952, #11932, #12273 quote what 1.10.1 to 1.10.3 answer.
+"""
 
 _VIC_VERSION = "1.5.8"
 _LOOPBACK = "127.0.0.1"
@@ -29,7 +32,7 @@ class Places:
         registry: `host:port` of Harbor, as it stands in image references.
         backend: `host:port` of the docker-registry behind it.
         sigstore: `host:port` of the Sigstore stand-in.
-        build: Docker host of the build engine.
+        build: Docker host of the build engine; empty without.
         targets: Docker host by target.
     """
 
@@ -55,14 +58,14 @@ class Places:
     def existing(cls, engine_host: str) -> "Places":
         """Returns places on free ports of the loopback interface, round an engine that already runs."""
         registry, backend, log, *facades = _free_ports(3 + len(VCHS))
-        targets = {name: f"tcp://{_LOOPBACK}:{port}" for name, port in zip(VCHS, facades, strict=True)}
-        return cls(
-            registry=f"{_LOOPBACK}:{registry}",
-            backend=f"{_LOOPBACK}:{backend}",
-            sigstore=f"{_LOOPBACK}:{log}",
-            build=engine_host,
-            targets={**targets, "engine-a": engine_host},
-        )
+        targets = {name: f"tcp://{port}" for name, port in zip(VCHS, facades, strict=True)}
+        return cls(registry, backend, log, build=engine_host, targets={**targets, "engine-a": engine_host})
+
+    @classmethod
+    def alone(cls) -> "Places":
+        """Returns places on free ports of the loopback interface, without any engine."""
+        registry, backend, log = _free_ports(3)
+        return cls(registry, backend, log, build="", targets={})
 
     def plain(self) -> dict[str, str]:
         """Returns a flat mapping, as the state keeps it."""
@@ -76,10 +79,11 @@ class Places:
         return cls(**named, targets={name: host for name, host in data.items() if name not in named})
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int) -> list[str]:
+    """Returns places where nothing listens, as `host:port`."""
     sockets = [socket.create_server((_LOOPBACK, 0)) for _ in range(count)]
     try:
-        return [int(each.getsockname()[1]) for each in sockets]
+        return [f"{_LOOPBACK}:{each.getsockname()[1]}" for each in sockets]
     finally:
         for each in sockets:
             each.close()

@@ -23,7 +23,7 @@ from imagepipe.sandbox.state import Record, State, locked
 
 __all__ = ["Options", "World"]
 
-_ENGINES = ("own", "existing")
+_ENGINES = ("own", "existing", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,9 @@ class Options:
 
     Attributes:
         directory: Where it keeps everything.
-        flavour: `harbor` (the newest) or `vic` (the Harbor 1.7 that VIC bundles).
-        engine: `own` starts Docker Engines in namespaces and needs root; `existing` uses the one that runs here.
+        flavour: `harbor` (the newest), `harbor-1` (the last 1.x, stand-alone) or `vic` (the 1.7 that VIC bundles).
+        engine: `own` starts Docker Engines in namespaces and needs root; `existing` uses the one that runs here;
+            `none` starts Harbor and Sigstore alone, for who administers and signs only.
     """
 
     directory: Path = field(default_factory=default_directory)

@@ -333,7 +333,7 @@ def test_an_empty_project_can_be_deleted_and_is_gone_then(world: World) -> None:
 
 
 def test_there_are_neither_robots_nor_a_log(world: World) -> None:
-    with pytest.raises(UnsupportedError, match=r"admiral 1\.7\.8, which has none"):
+    with pytest.raises(UnsupportedError, match=r"need Harbor ≥ 2\.2, this is admiral 1\.7\.8"):
         world.admiral.require_robots()
     with pytest.raises(UnsupportedError, match="audit log"):
         world.admiral.require_audit()

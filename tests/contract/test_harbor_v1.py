@@ -17,7 +17,7 @@ from imagepipe.errors import (
     UnsupportedError,
 )
 from imagepipe.harbor.administration import open_administration
-from imagepipe.model.access import Member, Principal, Project, Right, RobotRequest, Role
+from imagepipe.model.access import Member, Principal, Project, Right, Role
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration
 from tests.contract.harbor_chaos import ChaosTransport
@@ -66,10 +66,14 @@ def opener(client: VicClient) -> Callable[..., Administration]:
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VicClient]:
     config = vic_config(tmp_path_factory.mktemp("harbor"), "http://127.0.0.1:1", "harbor")
     with served(config) as client:
-        for name in (ALICE, "carl"):
-            body = {"username": name, "email": f"{name}@example.com", "realname": name, "password": PASSWORD}
-            assert client.api("POST", "/users", json=body).status_code == 201
+        add_people(client)
         yield client
+
+
+def add_people(client: VicClient) -> None:
+    for name in (ALICE, "carl"):
+        body = {"username": name, "email": f"{name}@example.com", "realname": name, "password": PASSWORD}
+        assert client.api("POST", "/users", json=body).status_code == 201
 
 
 @pytest.fixture
@@ -275,20 +279,52 @@ def test_rights_follow_from_the_role(world: World) -> None:
     assert Right.parse("member:create") not in rights
 
 
-def test_there_are_no_robots_before_1_8(world: World) -> None:
-    with pytest.raises(UnsupportedError, match=r"harbor-1 1\.7\.8, which has none"):
+def test_robots_are_said_to_need_a_newer_harbor(world: World) -> None:
+    with pytest.raises(UnsupportedError, match=r"need Harbor ≥ 2\.2, this is harbor-1 1\.7\.8"):
         world.harbor.require_robots()
 
 
-def test_robots_of_1_10_are_said_to_be_out_of_reach(tmp_path: Path) -> None:
-    config = vic_config(tmp_path, "http://127.0.0.1:1", "harbor", version="1.10.0")
-    with served(config) as client:
-        harbor = opener(client)()
-        assert harbor.roles == tuple(Role)
-        project = harbor.projects.create("es-sandbox", {"max_severity": "critical"})
-        request = RobotRequest("ci", project.name, frozenset({Right.parse("repository:pull")}), 1)
-        with pytest.raises(UnsupportedError, match=r"create robot ci: needs Harbor ≥ 2\.2, this is 1\.10\.0"):
-            harbor.require_robots().create(request, project)
+@pytest.fixture
+def latest(tmp_path: Path) -> Iterator[World]:
+    """The last Harbor before 2.0, with alice and carl in it."""
+    with served(vic_config(tmp_path, "http://127.0.0.1:1", "harbor-1", version="1.10.3")) as client:
+        add_people(client)
+        yield World(client, opener(client))
+
+
+def test_harbor_1_10_has_all_roles_and_critical_and_no_robots_that_are_spoken_here(latest: World) -> None:
+    harbor = latest.harbor
+    assert (harbor.dialect, harbor.version, harbor.roles) == ("harbor-1", "1.10.3", tuple(Role))
+    project = harbor.projects.create("es-sandbox", {"max_severity": "critical"})
+    for role in (Role.MAINTAINER, Role.LIMITED_GUEST):
+        member = harbor.membership.add(project, named(ALICE), role)
+        assert roles(latest, project)[ALICE] is role
+        harbor.membership.remove(project, member)
+    with pytest.raises(UnsupportedError, match=r"need Harbor ≥ 2\.2, this is harbor-1 1\.10\.3"):
+        harbor.require_robots()
+
+
+def test_what_harbor_1_10_says_of_a_refusal_is_told_without_its_object(latest: World) -> None:
+    project = latest.project()
+    assert latest.client.api("GET", f"/projects/{project.handle}", ("carl", PASSWORD)).json() == {
+        "code": 403,
+        "message": "carl",
+    }
+    with pytest.raises(
+        NotFoundError, match=r"know it: Failed to add project member, error: User does not exist \(HTTP"
+    ):
+        latest.harbor.membership.add(project, named("nobody"), Role.GUEST)
+
+
+def test_a_limited_guest_of_1_10_sees_the_project_and_nobody_in_it(latest: World) -> None:
+    project = latest.project()
+    latest.harbor.membership.add(project, named("carl"), Role.LIMITED_GUEST)
+    carl = latest.enter("carl")
+    assert Right.parse("member:list") not in carl.callers.rights(project)
+    assert [each.name for each in carl.projects.list()] == ["es-sandbox", "library"]
+    for look in (lambda: carl.membership.list(project), lambda: list(carl.require_audit().entries(project))):
+        with pytest.raises(PermissionRefusedError, match="carl lacks the right"):
+            look()
 
 
 def test_the_log_is_read_newest_first_and_back_to_a_time(world: World) -> None:

@@ -1,32 +1,45 @@
 """Evidence in a registry that takes Docker manifests only, as the one that VIC bundles.
 
-Source: distribution v2.6.2 registry/handlers/manifests.go: an unknown type is read as schema 1, and refused.
+Source: distribution v2.6.2 registry/handlers/manifests.go: an unknown type is read as schema 1, and refused;
+goharbor/harbor#10952, #8855: what Harbor 1.10 says to OCI's types and to lists.
 """
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from imagepipe.errors import UnsupportedError
 from imagepipe.model import media
 from imagepipe.model.evidence import Artifact
 from imagepipe.registry.connection import Connections
 from imagepipe.registry.referrers import fallback_tag
 from tests.contract.registry_worlds import ServerWorld, docker_registry
 
+UNKNOWN = {"errors": [{"code": "InternalError", "message": "unsupported content type for manifest: oci"}]}
+NO_LISTS = {"errors": [{"code": "UNSUPPORTED_MEDIA_TYPE", "message": "Manifest.list is not supported."}]}
 REFUSED = {"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid", "detail": {}}]}
 
 
 class OldRegistry(httpx.BaseTransport):
-    """A real registry that has forgotten OCI's types and the referrers API."""
+    """A real registry that has forgotten OCI's types and the referrers API.
 
-    def __init__(self) -> None:
+    Args:
+        latest: Behind the handlers of Harbor 1.10, which take no lists either.
+    """
+
+    def __init__(self, *, latest: bool = False) -> None:
         self._inner = httpx.HTTPTransport()
+        self._latest = latest
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "PUT" and "vnd.oci" in request.headers.get("content-type", ""):
-            return httpx.Response(400, json=REFUSED)
+        kind = request.headers.get("content-type", "") if request.method == "PUT" else ""
+        if "vnd.oci" in kind:
+            return httpx.Response(500, json=UNKNOWN) if self._latest else httpx.Response(400, json=REFUSED)
+        if "manifest.list" in kind and self._latest:
+            return httpx.Response(415, json=NO_LISTS)
         return self._inner.handle_request(request)
 
     def close(self) -> None:
@@ -73,3 +86,18 @@ def test_attaching_the_same_again_changes_nothing(world: ServerWorld) -> None:
         image, made.descriptor, bundle("x")
     )
     assert len(world.referrers.list(image)) == 1
+
+
+def test_where_no_list_is_taken_either_nothing_is_attached_and_the_version_that_can_is_named(
+    tmp_path: Path,
+) -> None:
+    with docker_registry(tmp_path) as server:
+        connections = Connections(plain_http=[server.host], transport_for=lambda _: OldRegistry(latest=True))
+        world = ServerWorld(server.host, server.storage, connections)
+        made = world.add_image("1.4", media.DOCKER_MANIFEST)
+        image = world.repository.pin(made.digest)
+        with pytest.raises(UnsupportedError, match=r"attach .*Manifest\.list is not supported") as caught:
+            world.referrers.attach(image, made.descriptor, bundle("one"))
+        assert "Harbor 2.0" in (caught.value.hint or "")
+        assert world.referrers.list(image) == ()
+        connections.close()

@@ -31,6 +31,8 @@ from tests.contract.vic_world import (
 from tests.contract.vic_world import vic_of_a_team as team
 
 R = f"{PROJECT}/hello"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+SIZE_QUOTA = "Error occurred when to handle request in size quota handler: unsupported content type for manifest:"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,26 @@ def test_oci_is_refused_as_a_schema_1_without_a_signature(vic: VicClient, kind: 
     answer = vic.put(R, reference if reference == "oci" else "sha256:" + "0" * 64, manifest)
     said = '{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":{}}]}\n'
     assert (answer.status_code, answer.text) == (400, said)
+
+
+@pytest.fixture
+def latest(backend: Server, tmp_path: Path, seeds: Path) -> Iterator[VicClient]:
+    """The stand-alone Harbor 1.10, whose own handlers look at a manifest before the registry does."""
+    with team(tmp_path, f"http://{backend.host}", seeds, "harbor-1", version="1.10.3") as client:
+        yield client
+
+
+def test_harbor_1_10_takes_an_image_of_docker_and_no_list_and_nothing_of_oci(latest: VicClient) -> None:
+    image = latest.image(R, b"for 1.10")
+    assert latest.put(R, "1", image).status_code == 201
+    for kind, status, code, said in (
+        (DOCKER_LIST, 415, "UNSUPPORTED_MEDIA_TYPE", "Manifest.list is not supported."),
+        (OCI_MANIFEST, 500, "InternalError", f"{SIZE_QUOTA} {OCI_MANIFEST}"),
+        (OCI_INDEX, 500, "InternalError", f"{SIZE_QUOTA} {OCI_INDEX}"),
+    ):
+        answer = latest.put(R, "2", image | {"mediaType": kind})
+        error = {"code": code, "message": said, "detail": said}
+        assert (answer.status_code, answer.json()) == (status, {"errors": [error]})
 
 
 def test_there_are_no_referrers(vic: VicClient) -> None:

@@ -353,6 +353,23 @@ def test_the_vic_flavour_is_the_old_harbor_with_the_same_team_and_image(director
         assert "Digest: sha256:" in there.pull("ci")
 
 
+@pytest.mark.parametrize(("flavour", "version"), [("harbor", ""), ("harbor-1", "v1.10.3-"), ("vic", "v1.7.8-")])
+def test_without_engines_each_flavour_is_up_and_knows_its_team(directory: Path, flavour: str, version: str) -> None:
+    world = World.up(Options(directory, flavour=flavour, engine="none"))
+    document = world.status()
+    registry = document["registry"]
+    assert {row["name"] for row in document["processes"]} == {"harbor", "registry", "sigstore"}
+    assert set(registry["users"]) == {"admin", "project_admin", "developer", "guest", "ci"}
+    tls = trusting(Path(registry["ca_file"]))
+    with httpx.Client(base_url=registry["url"], verify=tls, timeout=20.0, trust_env=False) as client:
+        base = "/api/v2.0" if flavour == "harbor" else "/api"
+        assert str(client.get(f"{base}/systeminfo").json().get("harbor_version", "")).startswith(version)
+        names = client.get(f"{base}/projects", auth=_login(registry, "guest")).json()
+    assert "es-sandbox" in [one["name"] for one in names]
+    world.down()
+    assert traces(directory) == set()
+
+
 def test_an_existing_engine_serves_as_build_host_and_behind_the_vchs(world: World, directory: Path) -> None:
     # The module's own build host plays the engine that is already there; it lies in another namespace, so images
     # cannot be pulled through the loopback registry, but everything else is as on a developer's machine.

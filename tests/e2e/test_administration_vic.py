@@ -131,7 +131,7 @@ def test_what_this_harbor_cannot_do_is_said_with_what_can(vic: Vic) -> None:
         ("robot", "create", "es-sandbox", "ci", "--can", "pull", "--days", "1", "--show-secret", "--yes"),
         ("robot", "delete", "es-sandbox", "ci", "--yes"),
     ):
-        vic.run(*argv, "--json").fails(6, "admiral 1.7.8", hint="Harbor 1.8", kind="unsupported")
+        vic.run(*argv, "--json").fails(6, "admiral 1.7.8", hint="Harbor from 2.2", kind="unsupported")
     add = ("member", "add", "es-sandbox", "gus@vsphere.local", "--role", "maintainer", "--yes", "--json")
     vic.run(*add).fails(6, "no role maintainer", hint="developer", kind="unsupported")
     vic.run("access", "log", "es-sandbox", "--json").fails(6, "admiral 1.7.8", hint="portal", kind="unsupported")

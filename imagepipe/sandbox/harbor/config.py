@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from imagepipe.sandbox.harbor.directory import Directory
 from imagepipe.sandbox.harbor.faults import check_faults
 
-FLAVOURS = ("harbor", "vic")
+FLAVOURS = ("harbor", "harbor-1", "vic")
 AUTH_MODES = ("db", "ldap", "oidc")
 
 

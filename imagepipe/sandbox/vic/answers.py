@@ -1,4 +1,4 @@
-"""What Harbor 1.7.8 answers: texts for errors, indented JSON for the rest; and its registry's own JSON errors.
+"""What Harbor 1.x answers: texts for errors, indented JSON for the rest; and its registry's own JSON errors.
 
 Source: goharbor/harbor v1.7.8 src/common/api/base.go, src/core/proxy/interceptors.go;
 make/common/templates/core/app.conf (runmode = dev, in which beego indents).
@@ -14,6 +14,8 @@ from typing import Any
 from starlette.responses import Response
 
 DISTRIBUTION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+FORMATTED_SINCE = (1, 8)
+"""Since then a refusal is `{"code":403,"message":"admin"}`. Source: goharbor/harbor#12273 (v1.8.1, v1.10.3)."""
 _JSON = "application/json; charset=utf-8"
 _TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 _MISSING_PAGE = (
@@ -30,9 +32,10 @@ class RefusalError(Exception):
         self.text = text
         self._newline = newline
 
-    def response(self) -> Response:
+    def response(self, *, formatted: bool = False) -> Response:
         """Returns the HTTP answer. Go's http.Error adds a newline; beego's CustomAbort does not."""
-        body = f"{self.text}\n" if self._newline else self.text
+        text = _compact({"code": self.status, "message": self.text}) if formatted else self.text
+        body = f"{text}\n" if self._newline or formatted else text
         return Response(body, status_code=self.status, headers=_TEXT)
 
 

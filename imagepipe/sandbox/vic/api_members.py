@@ -13,11 +13,9 @@ from starlette.responses import Response
 from imagepipe.sandbox.harbor.store import Row
 from imagepipe.sandbox.vic.answers import RefusalError, created, data
 from imagepipe.sandbox.vic.api_system import auth_mode
-from imagepipe.sandbox.vic.directory import ROLE_NAMES, Project
+from imagepipe.sandbox.vic.directory import Project, role_names
 from imagepipe.sandbox.vic.parts import Call
 
-_LATER: Final = {(1, 8): {4: "master"}, (1, 10): {5: "limitedGuest"}}
-"""Roles by the version that brought them. Source: goharbor/harbor v1.8.0, v1.10.0 src/common/const.go."""
 _LIST: Final = """SELECT m.id, m.project_id, u.username AS entity_name, m.role, m.entity_id, m.entity_type
   FROM members m JOIN users u ON u.id = m.entity_id AND m.entity_type = 'u' AND u.deleted = 0 WHERE m.project_id = ?1
   UNION SELECT m.id, m.project_id, g.group_name, m.role, m.entity_id, m.entity_type
@@ -27,10 +25,7 @@ _LIST: Final = """SELECT m.id, m.project_id, u.username AS entity_name, m.role, 
 
 def roles(call: Call) -> dict[int, str]:
     """Returns the roles that this version knows."""
-    known = dict(ROLE_NAMES)
-    for since, names in _LATER.items():
-        known |= names if call.vic.config.release >= since else {}
-    return known
+    return role_names(call.vic.config.release)
 
 
 async def list_members(call: Call) -> Response:
@@ -88,7 +83,7 @@ async def delete_member(call: Call) -> Response:
 def _project(call: Call) -> Project:
     call.require_login()
     project = call.project()
-    readable = call.request.method == "GET" and call.caller.may_read(project)
+    readable = call.request.method == "GET" and call.caller.may_look_inside(project)
     call.require(readable or call.caller.may_all(project))
     return project
 

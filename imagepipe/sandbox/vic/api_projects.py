@@ -194,7 +194,7 @@ async def logs(call: Call) -> Response:
     """`GET /projects/{id}/logs`: newest first."""
     project = call.project()
     call.require_login()
-    call.require(call.caller.may_read(project))
+    call.require(call.caller.may_look_inside(project))
     sql = "SELECT * FROM access_log WHERE project_id = ? ORDER BY op_time DESC, log_id DESC"
     rows = call.store.all(sql, project.id)
     for column, name in {"username": "username", "repo_tag": "tag", "repo_name": "repository"}.items():

@@ -31,9 +31,9 @@ from imagepipe.sandbox.harbor.store import Store, timestamp
 from imagepipe.sandbox.harbor.tokens import TokenMaker
 from imagepipe.sandbox.vic.admiral_directory import AdmiralDirectory
 from imagepipe.sandbox.vic.admiral_state import AdmiralState
-from imagepipe.sandbox.vic.answers import PolicyError, RefusalError, RegistryError, server_error
+from imagepipe.sandbox.vic.answers import FORMATTED_SINCE, PolicyError, RefusalError, RegistryError, server_error
 from imagepipe.sandbox.vic.api import serve_api
-from imagepipe.sandbox.vic.directory import Directory
+from imagepipe.sandbox.vic.directory import Directory, role_names
 from imagepipe.sandbox.vic.inside import Inside
 from imagepipe.sandbox.vic.parts import Vic
 from imagepipe.sandbox.vic.registry import Registry
@@ -67,7 +67,7 @@ def create_app(config: HarborConfig, *, admiral_url: str = "") -> Starlette:
         state.adopt()
         directory = AdmiralDirectory(state, sessions.holder)
     else:
-        directory = LocalDirectory(store, lambda: timestamp(now()), config.lock_s)
+        directory = LocalDirectory(store, lambda: timestamp(now()), config.lock_s, tuple(role_names(config.release)))
     vic = Vic(
         config=config,
         store=store,
@@ -109,7 +109,9 @@ class Front:
         request = Request(scope, receive)
         try:
             response = await self._faulty(request)
-        except (RefusalError, RegistryError, PolicyError) as error:
+        except RefusalError as error:
+            response = error.response(formatted=self._vic.config.release >= FORMATTED_SINCE)
+        except (RegistryError, PolicyError) as error:
             response = error.response()
         except httpx.TransportError:
             response = gateway_response(502)

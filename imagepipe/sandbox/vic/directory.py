@@ -12,8 +12,20 @@ from typing import Any, Final, Protocol
 PROJECT_ADMIN: Final = 1
 DEVELOPER: Final = 2
 GUEST: Final = 3
+MAINTAINER: Final = 4
+LIMITED_GUEST: Final = 5
 # Source: goharbor/harbor v1.7.8 src/common/models/role.go, src/core/api/projectmember.go (1..3 only).
 ROLE_NAMES: Final = {PROJECT_ADMIN: "projectAdmin", DEVELOPER: "developer", GUEST: "guest"}
+_LATER: Final = {(1, 8): {MAINTAINER: "master"}, (1, 10): {LIMITED_GUEST: "limitedGuest"}}
+"""Roles by the version that brought them. Source: goharbor/harbor v1.8.0, v1.10.0 src/common/const.go."""
+
+
+def role_names(release: tuple[int, int]) -> dict[int, str]:
+    """Returns the roles that a version knows, by id."""
+    known = dict(ROLE_NAMES)
+    for since, names in _LATER.items():
+        known |= names if release >= since else {}
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,9 @@ class Project:
     def public(self) -> bool:
         """Returns whether everybody may read it."""
         return self.metadata.get("public", "").lower() in {"true", "1"}
+
+
+_WRITERS: Final = frozenset({PROJECT_ADMIN, DEVELOPER, MAINTAINER})
 
 
 def no_roles(project_id: int) -> Sequence[int]:  # noqa: ARG001 - nobody has a role anywhere
@@ -65,7 +80,14 @@ class Caller:
 
     def may_write(self, project: Project) -> bool:
         """Returns whether the caller may push."""
-        return self.sysadmin or any(role in {PROJECT_ADMIN, DEVELOPER} for role in self.roles(project.id))
+        return self.sysadmin or any(role in _WRITERS for role in self.roles(project.id))
+
+    def may_look_inside(self, project: Project) -> bool:
+        """Returns whether the caller may see the members and the log.
+
+        Source: docs of Harbor 1.10, "Managing users": a limited guest sees neither logs nor other members.
+        """
+        return self.may_read(project) and (self.sysadmin or set(self.roles(project.id)) != {LIMITED_GUEST})
 
     def may_all(self, project: Project) -> bool:
         """Returns whether the caller may change the project."""

@@ -40,14 +40,7 @@ _PULL: Final = ("pull",)
 # Deleting needs all there is. Source: docker/distribution v2.6.2 registry/handlers/app.go (appendAccessRecords).
 _ACTIONS: Final = {"GET": _PULL, "HEAD": _PULL, "DELETE": ("*",)}
 _PUSH: Final = ("pull", "push")
-_KNOWN_TYPES: Final = frozenset(
-    {
-        DOCKER_MANIFEST,
-        DOCKER_LIST,
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
-        "application/vnd.docker.distribution.manifest.v1+json",
-    }
-)
+_KNOWN_TYPES: Final = frozenset({DOCKER_MANIFEST, DOCKER_LIST, policies.SIGNED_SCHEMA1, policies.SCHEMA1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +75,8 @@ class Registry:
         repository, reference = found.get("repository", ""), found.get("reference", "")
         if kind == "manifest" and method == "GET":
             await policies.check_pull(self.vic, repository, reference)
+        if kind == "manifest" and method == "PUT":
+            policies.check_push(self.vic, _media_type(request))
         if not kind:  # no referrers, and whatever else came later
             return Response("404 page not found\n", status_code=404, headers={"Content-Type": "text/plain"})
         caller = self._admit(request, kind, repository)
@@ -147,8 +142,7 @@ class Registry:
 
     async def _put(self, request: Request, caller: Caller, repository: str, reference: str) -> Response:
         raw = await request.body()
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-        if media_type not in _KNOWN_TYPES or not _is_docker(raw):
+        if _media_type(request) not in _KNOWN_TYPES or not _is_docker(raw):
             # Whatever it does not know is read as schema 1, and has no signature.
             raise RegistryError(400, "MANIFEST_INVALID", "manifest invalid", {})
         response = await self.vic.backend.fetch(request, f"/v2/{repository}/manifests/{reference}", raw)
@@ -192,6 +186,10 @@ def _needs(request: Request, kind: str, repository: str) -> list[Access]:
     needs = [Access("repository", repository, action) for action in _ACTIONS.get(request.method, _PUSH)]
     source = dict(query_of(request)).get("from", "")
     return [*needs, Access("repository", source, "pull")] if source else needs
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip()
 
 
 def _is_docker(raw: bytes) -> bool:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from imagepipe.sandbox.harbor.store import Row, Store, matches
-from imagepipe.sandbox.vic.directory import DEVELOPER, ROLE_NAMES, Caller, Project
-
-_MAINTAINER = 4  # of a newer Harbor on the same database; 1.7 knows three roles
+from imagepipe.sandbox.vic.directory import DEVELOPER, MAINTAINER, ROLE_NAMES, Caller, Project
 
 
 @dataclass
@@ -24,11 +22,13 @@ class LocalDirectory:
         stamp: Returns the present time as it is stored.
         lock_s: Seconds that a name stays locked after a wrong password, and that the answer takes.
             Source: goharbor/harbor v1.7.8 src/core/auth/authenticator.go (frozenTime).
+        known: The ids of the roles that this version knows; a newer Harbor may have left others in the database.
     """
 
     store: Store
     stamp: Callable[[], str]
     lock_s: float
+    known: Collection[int] = tuple(ROLE_NAMES)
     _failures: dict[str, float] = field(default_factory=dict)
 
     async def enter(self, name: str, password: str) -> Caller | None:
@@ -90,4 +90,5 @@ class LocalDirectory:
 
     def _roles(self, project_id: int, user_id: int) -> list[int]:
         held = self.store.roles(project_id, user_id)
-        return [DEVELOPER if role == _MAINTAINER else role for role in held if role in {*ROLE_NAMES, _MAINTAINER}]
+        shown = [DEVELOPER if role == MAINTAINER and role not in self.known else role for role in held]
+        return [role for role in shown if role in self.known]

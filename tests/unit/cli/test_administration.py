@@ -341,7 +341,7 @@ def test_a_harbor_without_robots_says_since_when_there_are_any(
     }
     with pytest.raises(UnsupportedError) as caught:
         run(command, "es", **flags.get(command, {}))
-    assert "1.8" in str(caught.value.hint)
+    assert "2.2" in str(caught.value.hint)
 
 
 @pytest.fixture

@@ -50,6 +50,18 @@ def test_the_message_says_what_we_did_and_what_the_other_side_said() -> None:
     assert str(error) == "list es-sandbox: NOT_FOUND: project es-sandbox not found (HTTP 404)"
 
 
+def test_the_object_in_which_harbor_1_10_wraps_its_words_is_taken_off() -> None:
+    answer = httpx.Response(403, text='{"code":403,"message":"admin"}\n')
+    assert str(refusal(answer, "list members")) == "list members: admin (HTTP 403)"
+
+
+def test_a_manifest_of_a_type_that_harbor_1_10_does_not_know_is_unsupported_and_no_outage() -> None:
+    said = "Error occurred when to handle request in size quota handler: unsupported content type for manifest: x"
+    error = refusal(harbor(500, "InternalError", said), "push p/r")
+    assert type(error) is UnsupportedError
+    assert "Harbor 2.0" in (error.hint or "")
+
+
 def test_an_answer_without_words_is_told_by_its_status() -> None:
     assert str(refusal(httpx.Response(404), "read p/r")) == "read p/r: HTTP 404 Not Found"
 

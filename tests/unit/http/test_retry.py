@@ -95,6 +95,13 @@ def test_a_server_error_is_retried_only_where_two_clients_may_have_raced(method:
     assert len(server.asked) == times
 
 
+def test_a_manifest_that_harbor_1_10_does_not_know_is_not_sent_again_though_it_says_500() -> None:
+    said = {"code": "InternalError", "message": "unsupported content type for manifest: x"}
+    server = Server(httpx.Response(500, json={"errors": [said]}), status(201))
+    answer = Waits().transport(server).handle_request(ask("PUT", "https://vic.example/v2/p/r/manifests/1"))
+    assert (answer.status_code, len(server.asked)) == (500, 1)
+
+
 @pytest.mark.parametrize("final", [200, 201, 307, 400, 401, 403, 404, 409, 412, 501])
 def test_an_answer_that_stands_is_not_asked_for_again(final: int) -> None:
     server = Server(status(final))

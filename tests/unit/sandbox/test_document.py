@@ -27,6 +27,14 @@ def test_places_survive_being_written_and_read() -> None:
     assert Places.of(PLACES.plain()) == PLACES
 
 
+def test_a_sandbox_without_engines_has_neither_build_host_nor_targets() -> None:
+    bare = dataclasses.replace(STATE, engine="none", flavour="harbor-1", endpoints=Places.alone().plain())
+    told = document.describe(LAYOUT, bare)
+    assert (told["build_host"], told["targets"]) == ({"host": None}, {})
+    written = tomllib.loads(document.configuration(LAYOUT, bare))
+    assert written.keys() == {"registry", "harbor", "signing", "policies"}
+
+
 def test_the_document_has_the_shape_that_scripts_rely_on() -> None:
     told = document.describe(LAYOUT, STATE)
     assert (told["schema"], told["state"], told["dir"]) == ("imagepipe.sandbox/v1", "up", "/tmp/box")

@@ -30,8 +30,9 @@ def test_all_that_is_missing_is_named_with_what_the_existing_engine_does_instead
     assert "behind the VCH" in str(caught.value.hint)
 
 
-def test_an_existing_engine_needs_neither_root_nor_an_engines_programs() -> None:
-    requirements.check("existing", user_id=lambda: 1000, which=lambda name: None if name == "dockerd" else name)
+@pytest.mark.parametrize("engine", ["existing", "none"])
+def test_without_engines_of_its_own_it_needs_neither_root_nor_an_engines_programs(engine: str) -> None:
+    requirements.check(engine, user_id=lambda: 1000, which=lambda name: None if name == "dockerd" else name)
 
 
 def test_an_existing_engine_still_needs_a_registry() -> None:
