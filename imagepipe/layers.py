@@ -1,5 +1,8 @@
 """Layers of configuration: a TOML file, the environment, flags; merged so that every value keeps its origin.
 
+pydantic-settings merges layers as well, but no longer knows which of them a value came from, and to import it adds a
+third to the time in which any command starts (0.36 against 0.28 s of CPU).
+
 >>> high = Layer("flags", {"build": {"jobs": 4}}, Path("/"))
 >>> low = Layer("file", {"build": {"jobs": 2, "host": "unix:///x"}}, Path("/"))
 >>> merge([high, low])
