@@ -48,6 +48,7 @@ __all__ = [
     "Timeouts",
     "load_settings",
     "origins",
+    "state_folder",
 ]
 
 CONFIG_NAME: Final = "imagepipe.toml"
@@ -266,13 +267,25 @@ def _shown(value: Any) -> str:
 def _files(config_file: Path | None, cwd: Path, environ: Mapping[str, str]) -> Iterator[Layer]:
     named = config_file or environ.get("IMAGEPIPE_CONFIG")
     nearest = cwd / named if named else find_upwards(cwd, CONFIG_NAME)
-    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-    base = environ.get("XDG_CONFIG_HOME", "")
-    # Source: XDG Base Directory Specification 0.8: a relative path is to be ignored.
-    users = (Path(base) if base.startswith("/") else home / ".config") / "imagepipe" / "config.toml"
+    users = _users_folder(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
     for path in (nearest, users if users.is_file() else None):
         if path is not None:
             yield read_toml(path, str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path))
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Returns where things are kept between runs for this user on this machine; it need not be there."""
+    return _users_folder(environ, "XDG_STATE_HOME", ".local/state")
+
+
+def _users_folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    """Returns our folder among a user's.
+
+    Source: XDG Base Directory Specification 0.8: a relative path is to be ignored.
+    """
+    base = environ.get(variable, "")
+    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    return (Path(base) if base.startswith("/") else home / default) / "imagepipe"
 
 
 def _foreign_variables(environ: Mapping[str, str], cwd: Path) -> Layer:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from imagepipe.access.names import families, family_of, matching, robot_name
 from imagepipe.access.read import find_project
 from imagepipe.access.state import Action, Change
-from imagepipe.errors import ImagepipeError, PermissionRefusedError, RefusedError, UnavailableError
+from imagepipe.errors import ImagepipeError, PartialError, PermissionRefusedError, RefusedError, UnavailableError
 from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Right, RobotRequest, RobotSecret, Role
 from imagepipe.ports.administration import Administration, Robots
 
@@ -104,6 +104,7 @@ def create_robot(
 
     Raises:
         RefusedError: There is one of that name, or Harbor does not allow it.
+        PartialError: It is there, and nobody knows whether its secret was taken: `deliver` keeps that.
     """
     where = request.project or "this Harbor"
     if request.name in {robot.name for robot in robots.list(project)}:
@@ -119,6 +120,8 @@ def create_robot(
         raise
     try:
         deliver(made)
+    except PartialError:
+        raise
     except ImagepipeError as error:
         _discard(request, project, robots, error)
         raise

@@ -7,10 +7,10 @@
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from imagepipe.model.access import Right
+from imagepipe.model.access import Right, Robot, RobotSecret
 from imagepipe.model.result import Credential
 
-__all__ = ["ProveCredential"]
+__all__ = ["ProveCredential", "SecretPlace"]
 
 
 class ProveCredential(Protocol):
@@ -22,4 +22,38 @@ class ProveCredential(Protocol):
         Raises:
             AccessError: It does not.
         """
+        ...
+
+
+class SecretPlace(Protocol):
+    """Where a robot's secret goes; `str()` names it for people."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether what it holds can be looked at."""
+        ...
+
+    def check(self) -> None:
+        """Returns when a secret can be delivered: better known before it is made than after.
+
+        Raises:
+            InputError: It cannot.
+        """
+        ...
+
+    def deliver(self, made: RobotSecret) -> None:
+        """Takes a robot's login and secret.
+
+        Raises:
+            InputError: It cannot, and nobody has the secret.
+            PartialError: Nobody knows whether it has; the secret is kept, and told again by `pending`.
+        """
+        ...
+
+    def held(self) -> Credential | None:
+        """Returns what it holds, the name empty where it has none; None: nothing that we wrote, or not readable."""
+        ...
+
+    def pending(self, robot: Robot) -> Credential | None:
+        """Returns a secret that was made for the robot and is not surely delivered; None: there is none."""
         ...

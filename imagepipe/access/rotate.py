@@ -2,12 +2,14 @@
 
 Only Harbor's own users may give a robot another secret; a robot may not. So the new secret is a new robot of the same
 family: it is made, tried for real, delivered, and only then is the old one switched off, and deleted after a grace.
-What the secret file holds tells how far a rotation went; nothing else is remembered but a date in the description.
+What the secret file holds tells how far a rotation went, and where a command took the secret, that the old ones are
+switched off; nothing else is remembered but a date in the description.
 
 >>> since_of("pushes (in place since 2026-03-01T12:00:00+00:00)")
 datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.timezone.utc)
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,8 +17,7 @@ from typing import Final
 
 from imagepipe.access.changes import create_robot
 from imagepipe.access.names import family_of, need_family, robot_name
-from imagepipe.access.ports import ProveCredential
-from imagepipe.access.secrets import SecretFile
+from imagepipe.access.ports import ProveCredential, SecretPlace
 from imagepipe.errors import AccessError, PermissionRefusedError, RefusedError, UnsupportedError
 from imagepipe.events import EventSink, Warned, silent, step
 from imagepipe.model.access import Project, Robot, RobotRequest, RobotSecret
@@ -36,14 +37,14 @@ class RotationWorld:
 
     Attributes:
         robots: Harbor's robots.
-        file: Where the secret goes; also what tells whether the newest one arrived.
+        place: Where the secret goes; also what tells whether the newest one arrived.
         proof: Tries a credential for real.
         clock: The time.
         sink: Hears about each step.
     """
 
     robots: Robots
-    file: SecretFile
+    place: SecretPlace
     proof: ProveCredential
     clock: Clock
     sink: EventSink = silent
@@ -71,7 +72,7 @@ class Rotation:
     """What became of it.
 
     Attributes:
-        current: The robot whose secret is in the file.
+        current: The robot whose secret is in place.
         created: Whether this run made it.
         waiting: Older generations that are still there.
         deleted: Logins of those that are gone now.
@@ -93,24 +94,28 @@ def rotate(project: Project, name: str, world: RotationWorld, options: RotationO
     Raises:
         NotFoundError: There is no such robot.
         AccessError: The successor does not work; it is deleted again, and nothing else has changed.
-        RefusedError: With `finish`, and the file does not prove that the newest robot is in use.
+        PartialError: Nobody knows whether the successor's secret was taken: both robots work, and it is kept.
+        RefusedError: With `finish`, and the place does not prove that the newest robot is in use.
     """
     family = need_family(world.robots.list(project), name, project.name)
+    if _handed_over(family[-1], project, world):
+        # Only now: whoever uses an older one has had no time yet to take the new one.
+        return _switch_off(family, world, options)
     deleted: tuple[str, ...] = ()
-    in_place = _in_place(family[-1], project, world)
-    if len(family) > 1 and in_place:
+    in_place = len(family) > 1 and _in_place(family, project, world)
+    if in_place:
         ended = _retire(family, world, options)
         if ended.waiting or options.finish:
             return ended
         family, deleted = family[-1:], ended.deleted
     elif options.finish and len(family) > 1:
         raise RefusedError(
-            f"{world.file.path} does not prove that {family[-1].login} is in use, so nothing older is taken away",
+            f"{world.place} does not prove that {family[-1].login} is in use, so nothing older is taken away",
             hint="run the same command without --finish",
         )
     if options.finish:
         return Rotation(family[-1], created=False, waiting=(), deleted=(), until=None)
-    world.file.check()
+    world.place.check()
     made = _successor(family[-1], project, world, options)
     ended = _retire((*family, made.robot), world, options)
     return Rotation(made.robot, created=True, waiting=ended.waiting, deleted=deleted + ended.deleted, until=ended.until)
@@ -125,13 +130,31 @@ def since_of(description: str) -> datetime | None:
         return None
 
 
-def _in_place(robot: Robot, project: Project, world: RotationWorld) -> bool:
-    """Tells whether the file holds this robot's secret, and it works."""
-    held = world.file.held()
-    if held is None or held.username not in ("", robot.login) or robot.disabled:
+def _handed_over(robot: Robot, project: Project, world: RotationWorld) -> bool:
+    """Tells whether the newest robot's secret was left lying by an earlier run, and is delivered now."""
+    kept = world.place.pending(robot)
+    if kept is None or not _works(robot, kept.password, project, world):
+        return False
+    _deliver(RobotSecret(robot, kept.password), world)
+    return True
+
+
+def _in_place(family: tuple[Robot, ...], project: Project, world: RotationWorld) -> bool:
+    """Tells whether the newest robot's secret is where it belongs, and works."""
+    newest, older = family[-1], family[:-1]
+    if not world.place.readable:
+        # An older one is switched off only when the newest one's secret is delivered.
+        return not newest.disabled and all(robot.disabled for robot in older)
+    held = world.place.held()
+    known = held is not None and held.username in ("", newest.login)
+    return held is not None and known and _works(newest, held.password, project, world)
+
+
+def _works(robot: Robot, secret: str, project: Project, world: RotationWorld) -> bool:
+    if robot.disabled:
         return False
     try:
-        _prove(robot, held.password, project, world)
+        _prove(robot, secret, project, world)
     except AccessError:
         return False
     return True
@@ -153,28 +176,51 @@ def _successor(old: Robot, project: Project, world: RotationWorld, options: Rota
     def deliver(made: RobotSecret) -> None:
         # Tried before it is delivered: nobody is ever handed a secret that does not work.
         _prove(made.robot, made.secret, project, world)
-        with step(world.sink, "deliver", f"{made.robot.login} to {world.file.path}"):
-            world.file.deliver(made)
+        _deliver(made, world)
 
     with step(world.sink, "create robot", f"{project.name} {request.name}"):
         return create_robot(world.robots, request, project, deliver)
 
 
+def _deliver(made: RobotSecret, world: RotationWorld) -> None:
+    with step(world.sink, "deliver", f"{made.robot.login} to {world.place}"):
+        world.place.deliver(made)
+
+
 def _retire(family: tuple[Robot, ...], world: RotationWorld, options: RotationOptions) -> Rotation:
     """Deletes what is older than the newest once the grace is over, and until then switches it off where we may."""
+    gone: list[str] = []
+    left: list[Robot] = []
+    for robot, successor in itertools.pairwise(family):
+        until = _until(successor, family[-1], world, options)
+        if options.grace and (until is None or until > world.clock.now()):
+            left.append(robot)
+            continue
+        with step(world.sink, "delete robot", robot.login):
+            world.robots.delete(robot)
+        gone.append(robot.login)
+    kept = _switch_off((*left, family[-1]), world, options)
+    return Rotation(kept.current, created=False, waiting=kept.waiting, deleted=tuple(gone), until=kept.until)
+
+
+def _switch_off(family: tuple[Robot, ...], world: RotationWorld, options: RotationOptions) -> Rotation:
+    """Switches off what is older than the newest where we may, and tells when it can go."""
     current, older = family[-1], family[:-1]
-    since = since_of(current.description)
-    until = since + options.grace if since else None
-    if not options.grace or (until is not None and until <= world.clock.now()):
-        for robot in older:
-            with step(world.sink, "delete robot", robot.login):
-                world.robots.delete(robot)
-        gone = tuple(robot.login for robot in older)
-        return Rotation(current, created=False, waiting=(), deleted=gone, until=None)
     if not options.keep_enabled:
         for robot in older:
             _disable(robot, world)
+    until = _until(current, current, world, options) if older else None
     return Rotation(current, created=False, waiting=older, deleted=(), until=until)
+
+
+def _until(successor: Robot, newest: Robot, world: RotationWorld, options: RotationOptions) -> datetime | None:
+    """Returns when a robot's grace is over: counted from when another was in place, None where nobody knows.
+
+    Where nobody can look whether the newest is in place, the next one counts: else a robot that may switch off no
+    robot, and so rotates anew each time, would never get rid of any.
+    """
+    since = since_of((newest if world.place.readable else successor).description)
+    return since + options.grace if since else None
 
 
 def _disable(robot: Robot, world: RotationWorld) -> None:

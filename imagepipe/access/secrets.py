@@ -1,13 +1,16 @@
 """Files that robots' secrets are delivered to: for their owner's eyes only, and never half written.
 
->>> SecretFile.at(Path("ci.env")).form
+>>> SecretFile.at(Path(".env")).form
 <SecretForm.ENV: 'env'>
 """
 
+import fcntl
 import json
 import os
+import re
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,22 +18,24 @@ from typing import Final
 
 from imagepipe.access.names import family_of
 from imagepipe.errors import InputError
-from imagepipe.model.access import RobotSecret
+from imagepipe.model.access import Robot, RobotSecret
 from imagepipe.model.result import Credential
 
-__all__ = ["SecretFile", "SecretFolder", "SecretForm", "nowhere"]
+__all__ = ["SecretFile", "SecretFolder", "SecretForm", "nowhere", "written"]
 
-_NAME: Final = "HARBOR_USERNAME"
-_PASSWORD: Final = "HARBOR_PASSWORD"  # noqa: S105 - the name of a variable
-# A name and a secret take some 200 bytes.
+# Our own variables, HARBOR_USERNAME and HARBOR_PASSWORD, begin so.
+_PREFIX: Final = "HARBOR"
+# A name and a secret take some 200 bytes; an environment file is written by people.
 _MOST_BYTES: Final = 64 * 1024
+# Source: POSIX.1-2017 XCU 2.9.1 (assignments), 2.14 export
+_ASSIGNMENT: Final = re.compile(r"(?P<lead>\s*(?:export\s+)?)(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 
 
 class SecretForm(StrEnum):
     """How a secret is written.
 
     `env` is for a shell (`. ci.env`) and our own variables; `json` has username and password; `secret` is the secret
-    alone, as a password file.
+    alone, as in a password file.
     """
 
     ENV = "env"
@@ -40,21 +45,31 @@ class SecretForm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """One file for one robot.
+    """One file for one robot; an environment file may hold more, which is kept.
 
     Attributes:
         path: Where; replaced whole, mode 0600.
         form: How.
+        prefix: What the two variables of an environment file begin with.
     """
 
     path: Path
     form: SecretForm
+    prefix: str = _PREFIX
 
     @classmethod
-    def at(cls, path: Path) -> "SecretFile":
+    def at(cls, path: Path, prefix: str = _PREFIX) -> "SecretFile":
         """Returns the file, its form told by its name: `.env`, `.json`, else the secret alone."""
         known = {".env": SecretForm.ENV, ".json": SecretForm.JSON}
-        return cls(path, known.get(path.suffix, SecretForm.SECRET))
+        return cls(path, known.get(path.suffix or path.name, SecretForm.SECRET), prefix)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def readable(self) -> bool:
+        """True: what it holds can be looked at."""
+        return True
 
     def check(self) -> None:
         """Returns when the file can be written: better known before a secret is made than after.
@@ -65,18 +80,20 @@ class SecretFile:
         try:
             if self.path.is_dir():
                 raise IsADirectoryError(21, "it is a folder")
+            self._others()
             self._beside(b"").unlink()
         except OSError as error:
             raise self._unwritable(error) from error
 
     def deliver(self, made: RobotSecret) -> None:
-        """Writes a robot's login and secret.
+        """Writes a robot's login and secret; other lines of an environment file stay as they are.
 
         Raises:
             InputError: The file cannot be written.
         """
         try:
-            self._beside(self._content(made.robot.login, made.secret).encode()).replace(self.path)
+            with _alone(self.path.parent):
+                self._beside(self._content(made).encode()).replace(self.path)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -90,18 +107,36 @@ class SecretFile:
             case SecretForm.JSON:
                 return _from_json(text)
             case SecretForm.ENV:
-                return _from_env(text)
+                return _from_env(text, self.prefix)
             case _:
                 return Credential("", text.strip()) if text.strip() else None
 
-    def _content(self, login: str, secret: str) -> str:
-        match self.form:
-            case SecretForm.JSON:
-                return json.dumps({"username": login, "password": secret}) + "\n"
-            case SecretForm.ENV:
-                return f"{_NAME}={shlex.quote(login)}\n{_PASSWORD}={shlex.quote(secret)}\n"
-            case _:
-                return f"{secret}\n"
+    def pending(self, robot: Robot) -> Credential | None:
+        """Returns None: what is written is delivered."""
+        del robot
+        return None
+
+    def _content(self, made: RobotSecret) -> str:
+        if self.form is SecretForm.ENV:
+            return _merged(self._others(), _variables(made, self.prefix))
+        return written(made, self.form) + "\n"
+
+    def _others(self) -> str:
+        """Returns what an environment file holds already.
+
+        Raises:
+            OSError: It cannot be read, or is no text: it is not ours to replace.
+        """
+        if self.form is not SecretForm.ENV or not self.path.exists():
+            return ""
+        content = self.path.read_bytes()
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise OSError(0, "it holds something that is no text") from error
+        if len(content) > _MOST_BYTES:
+            raise OSError(0, f"it is larger than {_MOST_BYTES} bytes")
+        return text
 
     def _beside(self, content: bytes) -> Path:
         """Returns a new file beside this one, complete, on disk and for its owner only."""
@@ -164,10 +199,53 @@ def _from_json(text: str) -> Credential | None:
         return None
 
 
-def _from_env(text: str) -> Credential | None:
+def written(made: RobotSecret, form: SecretForm, prefix: str = _PREFIX) -> str:
+    """Returns a robot's login and secret in one form, without a line break at the end."""
+    match form:
+        case SecretForm.JSON:
+            return json.dumps({"username": made.robot.login, "password": made.secret})
+        case SecretForm.ENV:
+            return _merged("", _variables(made, prefix)).rstrip("\n")
+        case _:
+            return made.secret
+
+
+def _variables(made: RobotSecret, prefix: str) -> dict[str, str]:
+    return {f"{prefix}_USERNAME": made.robot.login, f"{prefix}_PASSWORD": made.secret}
+
+
+def _merged(text: str, values: Mapping[str, str]) -> str:
+    """Returns a shell's assignments with these values in place; every other line stays as it is."""
+    left, lines = dict(values), []
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        found = _ASSIGNMENT.fullmatch(line)
+        if found is None or found["name"] not in values:
+            lines.append(line)
+        elif found["name"] in left:
+            name = found["name"]
+            lines.append(f"{found['lead']}{name}={shlex.quote(left.pop(name))}")
+    lines += [f"{name}={shlex.quote(value)}" for name, value in left.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _from_env(text: str, prefix: str) -> Credential | None:
+    held: dict[str, str] = {}
+    for line in text.split("\n"):
+        found = _ASSIGNMENT.fullmatch(line)
+        with suppress(ValueError):
+            words = shlex.split(found["value"]) if found else ()
+            if found and len(words) == 1:
+                held[found["name"]] = words[0]
+    name, password = held.get(f"{prefix}_USERNAME"), held.get(f"{prefix}_PASSWORD")
+    return Credential(name, password) if name and password else None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change files in a folder: two may write robots into the same environment file."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        words = [word.partition("=") for word in shlex.split(text)]
-    except ValueError:
-        return None
-    held = {key: value for key, _, value in words}
-    return Credential(held[_NAME], held[_PASSWORD]) if {_NAME, _PASSWORD} <= set(held) else None
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -12,6 +12,7 @@ import typer
 
 from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.secrets import StdinForm, ToCommand, command_of
 from imagepipe.cli.session import Session, error_body
 from imagepipe.cli.tables import clean, table
 from imagepipe.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imagepipe.access.apply import Applied
+    from imagepipe.access.handover import SecretCommand
     from imagepipe.access.state import AccessPlan, DesiredProject
     from imagepipe.model.access import RobotSecret
     from imagepipe.ports.administration import Administration
@@ -100,6 +102,8 @@ def apply(
     secrets: Annotated[
         Path | None, typer.Option("--secrets", help="Folder for new robots' secrets.", show_default=False)
     ] = None,
+    to_command: ToCommand = None,
+    stdin: StdinForm = "secret",
     force: Force = False,
     yes: Yes = False,
 ) -> None:
@@ -111,7 +115,8 @@ def apply(
     admin = open_harbor(session)
     desired, made = _plan(session, file, admin, force=force or saved is not None)
     made = saved or made
-    deliver = _delivery(made, secrets)
+    taker = None if to_command is None else command_of(session, to_command, stdin=stdin)
+    deliver = _delivery(made, secrets, taker)
     session.say("\n".join(filter(None, (describe(made), summary(made)))))
     if made.changes:
         session.confirm("Make these changes?", yes=yes)
@@ -294,20 +299,23 @@ def _plan(
     return desired, plan_access(desired, actual, caller=admin.callers.caller(), force=force)
 
 
-def _delivery(plan: AccessPlan, folder: Path | None) -> Callable[[RobotSecret], None]:
-    """Returns where secrets go, found writable before there is one.
+def _delivery(plan: AccessPlan, folder: Path | None, command: SecretCommand | None) -> Callable[[RobotSecret], None]:
+    """Returns where secrets go, found able to take them before there is one.
 
     Raises:
-        UsageError: The plan makes robots, and there is no folder for their secrets.
+        UsageError: The plan makes robots, and their secrets have no place, or two.
     """
     from imagepipe.access.apply import needs_secrets
     from imagepipe.access.secrets import SecretFolder, nowhere
 
+    if folder is not None and command is not None:
+        raise UsageError("secrets go to one place", hint="give either --secrets or --to-command")
     if not needs_secrets(plan):
         return nowhere
-    if folder is None:
-        raise UsageError("this makes robots, and their secrets have to go somewhere", hint="add --secrets FOLDER")
-    target = SecretFolder(folder)
+    target = command if folder is None else SecretFolder(folder)
+    if target is None:
+        hint = "add --secrets FOLDER, or --to-command COMMAND"
+        raise UsageError("this makes robots, and their secrets have to go somewhere", hint=hint)
     target.check()
     return target.deliver
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from imagepipe.cli.administration import ProjectName, RobotName, Yes, complete_projects, find, open_harbor
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.project import robot_document
+from imagepipe.cli.secrets import EnvName, OutFile, StdinForm, ToCommand, delivery_document, place_of
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, day, table
 from imagepipe.errors import AccessError, DriftError, InputError, UnsupportedError, UsageError
@@ -20,21 +20,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imagepipe.access.rotate import Rotation
-    from imagepipe.access.secrets import SecretFile
-    from imagepipe.model.access import Right, Robot, RobotSecret
+    from imagepipe.model.access import Right, Robot
     from imagepipe.ports.administration import Administration
 
 __all__ = ["register"]
 
 Days = Annotated[int | None, typer.Option("--days", min=1, help="How long it lives, in days.", show_default=False)]
-OutFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        help="Where the secret goes, mode 0600: NAME.env for a shell, NAME.json, else the secret alone.",
-        show_default=False,
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -101,11 +92,14 @@ def create(
     days: Days = None,
     forever: Annotated[bool, typer.Option("--forever", help="It never expires.")] = False,
     out: OutFile = None,
+    to_command: ToCommand = None,
+    stdin: StdinForm = "secret",
+    env_name: EnvName = "HARBOR",
     description: Annotated[str, typer.Option("--description", help="For people.")] = "",
     show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret on stdout.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Make a robot; its secret is told only once, and goes to a file."""
+    """Make a robot; its secret is told only once, and goes to a file or a command."""
     from imagepipe.access.changes import create_robot
     from imagepipe.access.names import check_name
     from imagepipe.access.secrets import nowhere
@@ -113,15 +107,21 @@ def create(
 
     if (days is None) != forever:
         raise UsageError("how long shall it live?", hint="give either --days N or --forever")
-    file = _destination(out, show_secret=show_secret)
+    place = place_of(session, out=out, to_command=to_command, stdin=stdin, env_name=env_name)
+    if place is None and not show_secret:
+        raise UsageError("where does the secret go?", hint="add --out FILE, --to-command COMMAND, or --show-secret")
+    if place is not None:
+        place.check()
     request = RobotRequest(check_name("robot", name), project, _rights(can), days, description)
     admin = open_harbor(session)
     robots, found = admin.require_robots(), find(project, admin)
     ends = f"for {days} days" if days else "for ever"
     session.say(f"+ {project}: robot {name} may {can} {ends}")
     session.confirm(f"Create robot {name} in {project}?", yes=yes)
-    made = create_robot(robots, request, found, nowhere if file is None else file.deliver)
-    _answer(session, "create", made, file, {"created": True})
+    made = create_robot(robots, request, found, nowhere if place is None else place.deliver)
+    document = {"schema": "imagepipe.robot-create/v1", "robot": robot_document(made.robot), "created": True}
+    document |= {"secret": made.secret} if place is None else delivery_document(place)
+    session.answer(document, f"{made.robot.login}\t{made.secret}" if place is None else made.robot.login)
 
 
 def rotate(
@@ -129,6 +129,9 @@ def rotate(
     project: ProjectName,
     name: RobotName,
     out: OutFile = None,
+    to_command: ToCommand = None,
+    stdin: StdinForm = "secret",
+    env_name: EnvName = "HARBOR",
     days: Days = None,
     grace: Annotated[float, typer.Option("--grace", min=0, help="How long the old robot is kept, in hours.")] = 24.0,
     keep_enabled: Annotated[
@@ -140,16 +143,17 @@ def rotate(
     """Give a robot a new secret without a moment in which none works; run it again after the grace to end it."""
     from imagepipe.access.rotate import RotationOptions, RotationWorld
     from imagepipe.access.rotate import rotate as rotate_robot
-    from imagepipe.access.secrets import SecretFile
     from imagepipe.wiring import SystemClock
 
-    if out is None:
-        raise UsageError("where does the secret go?", hint="add --out FILE, the same file at every rotation")
+    place = place_of(session, out=out, to_command=to_command, stdin=stdin, env_name=env_name)
+    if place is None:
+        hint = "add --out FILE, the same file at every rotation, or --to-command COMMAND"
+        raise UsageError("where does the secret go?", hint=hint)
     wiring = session.wiring(session.settings())
     admin = wiring.administration
     world = RotationWorld(
         robots=admin.require_robots(),
-        file=SecretFile.at(out),
+        place=place,
         proof=wiring.credential_proof(),
         clock=SystemClock(),
         sink=session.sink,
@@ -167,7 +171,7 @@ def rotate(
         "waiting": [one.login for one in rotation.waiting],
         "deleted": list(rotation.deleted),
         "until": rotation.until.isoformat() if rotation.until else None,
-        "out": str(out),
+        **delivery_document(place),
     }
     session.answer(document, rotation.current.login)
 
@@ -219,29 +223,6 @@ def _rights(text: str) -> frozenset[Right]:
             )
         rights |= PERMISSION_SETS.get(word) or {Right.parse(word)}
     return frozenset(rights)
-
-
-def _destination(out: Path | None, *, show_secret: bool) -> SecretFile | None:
-    """Returns the file for a secret, found writable before there is a secret.
-
-    Raises:
-        UsageError: The secret would go nowhere.
-    """
-    from imagepipe.access.secrets import SecretFile
-
-    if out is None:
-        if not show_secret:
-            raise UsageError("where does the secret go?", hint="add --out FILE, or --show-secret")
-        return None
-    file = SecretFile.at(out)
-    file.check()
-    return file
-
-
-def _answer(session: Session, what: str, made: RobotSecret, file: SecretFile | None, more: dict[str, Any]) -> None:
-    document = {"schema": f"imagepipe.robot-{what}/v1", "robot": robot_document(made.robot), **more}
-    document |= {"secret": made.secret} if file is None else {"out": str(file.path)}
-    session.answer(document, f"{made.robot.login}\t{made.secret}" if file is None else made.robot.login)
 
 
 def _told(rotation: Rotation) -> Iterator[str]:

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 from imagepipe.errors import UnavailableError
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target
+from imagepipe.settings import state_folder
 
 __all__ = ["TargetLocks"]
 
@@ -46,14 +47,8 @@ class TargetLocks:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], wait_s: float) -> "TargetLocks":
-        """Returns the locks of this user on this machine.
-
-        Source: XDG Base Directory Specification 0.8: a relative path is to be ignored.
-        """
-        base = environ.get("XDG_STATE_HOME", "")
-        home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-        state = Path(base) if base.startswith("/") else home / ".local" / "state"
-        return cls(state / "imagepipe" / "locks", wait_s=wait_s)
+        """Returns the locks of this user on this machine."""
+        return cls(state_folder(environ) / "locks", wait_s=wait_s)
 
     @contextmanager
     def holding(self, targets: Sequence[Target]) -> Iterator[None]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from imagepipe.errors import SettingsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imagepipe.engine.client import Endpoint
     from imagepipe.events import EventSink
     from imagepipe.evidence.reader import EvidenceReader
@@ -98,6 +100,13 @@ class Adapters:
             dialect=self._settings.harbor.dialect,
             sink=self._events,
         )
+
+    @property
+    def state_folder(self) -> Path:
+        """Where things are kept between runs."""
+        from imagepipe.settings import state_folder
+
+        return state_folder(self._environ)
 
     def credential_proof(self) -> RegistryProof:
         """Returns what tries a new credential at the registry."""

@@ -21,12 +21,13 @@ pytestmark = pytest.mark.sandbox
 Command = Callable[..., Run]
 
 
-def acting(box: Box, cli: Cli, part: str) -> Command:
+def acting(box: Box, cli: Cli, part: str, **more: str) -> Command:
     """Returns what runs a command as one of the sandbox's users."""
     user = box.document["registry"]["users"][part]
     env = {
         "IMAGEPIPE_HARBOR__USERNAME": user["username"],
         "IMAGEPIPE_HARBOR__PASSWORD_FILE": user["password_file"],
+        **more,
     }
     return lambda *argv: cli.run(*argv, env=env)
 

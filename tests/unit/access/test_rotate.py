@@ -5,18 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from imagepipe.access.ports import SecretPlace
 from imagepipe.access.rotate import Rotation, RotationOptions, RotationWorld, rotate, since_of
 from imagepipe.access.secrets import SecretFile
 from imagepipe.errors import (
     CredentialsError,
     InputError,
     NotFoundError,
+    PartialError,
     PermissionRefusedError,
     RefusedError,
     UnavailableError,
 )
 from imagepipe.events import Event, Warned
-from imagepipe.model.access import Caller, Project, Right, RobotSecret, Role
+from imagepipe.model.access import Caller, Project, Right, Robot, RobotSecret, Role
 from imagepipe.model.result import Credential
 from tests.contract.harbor_memory import MemoryHarbor
 
@@ -47,7 +49,7 @@ class Bench:
 
     harbor: MemoryHarbor
     project: Project
-    file: SecretFile
+    place: SecretPlace
     registry: Registry
     told: list[Event] = field(default_factory=list)
 
@@ -57,7 +59,7 @@ class Bench:
     def run(self, *, name: str = "ci", finish: bool = False, keep: bool = False, grace: timedelta = DAY) -> Rotation:
         world = RotationWorld(
             robots=self.harbor.administration().require_robots(),
-            file=self.file,
+            place=self.place,
             proof=self.registry,
             clock=self,
             sink=self.told.append,
@@ -68,7 +70,7 @@ class Bench:
         return {robot.name: "off" if robot.disabled else "on" for robot in self.harbor.robots.values()}
 
     def file_works(self) -> bool:
-        held = self.file.held()
+        held = self.place.held()
         assert held is not None
         robot = self.harbor.robots.get(held.username)
         return robot is not None and not robot.disabled and self.harbor.secrets[held.username] == held.password
@@ -98,12 +100,12 @@ def test_a_successor_is_tried_delivered_and_only_then_the_old_one_is_switched_of
 
 def test_running_again_within_the_grace_rotates_nothing(bench: Bench) -> None:
     bench.run()
-    secret = bench.file.held()
+    secret = bench.place.held()
     for name in ("ci", "ci.g2"):
         again = bench.run(name=name)
         assert not again.created
         assert [robot.name for robot in again.waiting] == ["ci"]
-    assert bench.file.held() == secret
+    assert bench.place.held() == secret
     assert bench.logins() == {"ci": "off", "ci.g2": "on"}
 
 
@@ -150,16 +152,16 @@ def test_a_robot_that_may_change_no_robot_rotates_all_the_same(bench: Bench) -> 
 
 
 def test_a_successor_that_does_not_work_is_deleted_and_nothing_else_has_changed(bench: Bench) -> None:
-    before = bench.file.held()
+    before = bench.place.held()
     bench.registry.broken = True
     with pytest.raises(CredentialsError, match="not let in"):
         bench.run()
     assert bench.logins() == {"ci": "on"}
-    assert bench.file.held() == before
+    assert bench.place.held() == before
 
 
 def test_a_successor_whose_secret_cannot_be_delivered_is_never_made(bench: Bench, tmp_path: Path) -> None:
-    bench.file = SecretFile.at(tmp_path / "none" / "ci.env")
+    bench.place = SecretFile.at(tmp_path / "none" / "ci.env")
     with pytest.raises(InputError, match="cannot be written"):
         bench.run()
     assert bench.logins() == {"ci": "on"}
@@ -213,7 +215,7 @@ def test_an_expired_or_switched_off_successor_proves_nothing(bench: Bench) -> No
 
 def test_without_a_date_nobody_is_deleted_by_guess(bench: Bench) -> None:
     made = bench.harbor.add_robot("ci.g2", "es", "repository:pull", "repository:push")
-    bench.file.deliver(RobotSecret(made, bench.harbor.secrets[made.login]))
+    bench.place.deliver(RobotSecret(made, bench.harbor.secrets[made.login]))
     bench.harbor.now += 100 * DAY
     done = bench.run()
     assert done.until is None
@@ -221,7 +223,7 @@ def test_without_a_date_nobody_is_deleted_by_guess(bench: Bench) -> None:
 
 
 def test_a_file_with_the_secret_alone_is_enough(bench: Bench, tmp_path: Path) -> None:
-    bench.file = SecretFile.at(tmp_path / "secret")
+    bench.place = SecretFile.at(tmp_path / "secret")
     bench.run()
     assert not bench.run().created
 
@@ -254,3 +256,107 @@ def test_since_when_a_robot_is_in_place_is_read_from_its_description() -> None:
     assert since_of("x (in place since 2026-03-01T12:00:00+01:00)") == datetime(2026, 3, 1, 11, tzinfo=UTC)
     assert since_of("x") is None
     assert since_of("(in place since yesterday)") is None
+
+
+@dataclass
+class Taker:
+    """A command that keeps what it takes; `fails` makes it take a secret and end badly all the same."""
+
+    taken: list[RobotSecret] = field(default_factory=list)
+    fails: bool = False
+    kept: dict[str, str] = field(default_factory=dict)
+    readable: bool = False
+
+    def __str__(self) -> str:
+        return "`take`"
+
+    def check(self) -> None:
+        """Is there."""
+
+    def deliver(self, made: RobotSecret) -> None:
+        self.taken.append(made)
+        if self.fails:
+            self.kept[made.robot.login] = made.secret
+            raise PartialError(f"{self}: it ended with 1")
+        self.kept.pop(made.robot.login, None)
+
+    def held(self) -> Credential | None:
+        return None
+
+    def pending(self, robot: Robot) -> Credential | None:
+        secret = self.kept.get(robot.login)
+        return None if secret is None else Credential(robot.login, secret)
+
+
+@pytest.fixture
+def taker(bench: Bench) -> Taker:
+    made = Taker()
+    bench.place = made
+    return made
+
+
+def logins(taker: Taker) -> list[str]:
+    return [made.robot.name for made in taker.taken]
+
+
+def test_a_command_takes_the_successor_and_the_switched_off_old_one_tells_so(bench: Bench, taker: Taker) -> None:
+    assert bench.run().created
+    assert bench.logins() == {"ci": "off", "ci.g2": "on"}
+    again = bench.run()
+    assert (again.created, logins(taker)) == (False, ["ci.g2"])
+    bench.harbor.now += DAY
+    assert bench.run(finish=True).deleted == ("robot$es+ci",)
+    bench.run()
+    assert logins(taker) == ["ci.g2", "ci.g3"]
+
+
+def test_when_a_command_fails_both_robots_work_and_the_same_secret_is_handed_over_again(
+    bench: Bench, taker: Taker
+) -> None:
+    taker.fails = True
+    for _ in range(2):
+        with pytest.raises(PartialError):
+            bench.run()
+        assert bench.logins() == {"ci": "on", "ci.g2": "on"}
+    taker.fails = False
+    bench.harbor.now += 10 * DAY
+    done = bench.run(keep=True)
+    assert (done.created, [robot.name for robot in done.waiting]) == (False, ["ci"])
+    assert logins(taker) == ["ci.g2"] * 3
+    assert len({made.secret for made in taker.taken}) == 1
+    # However old it is, the old one stays a while after the hand-over.
+    assert bench.logins() == {"ci": "on", "ci.g2": "on"}
+
+
+def test_a_kept_secret_of_a_robot_without_ancestors_is_handed_over(bench: Bench, taker: Taker) -> None:
+    robot = bench.harbor.robots["robot$es+ci"]
+    taker.kept[robot.login] = bench.harbor.secrets[robot.login]
+    done = bench.run()
+    assert (done.created, done.current, done.waiting, done.until) == (False, robot, (), None)
+    assert logins(taker) == ["ci"]
+
+
+def test_a_kept_secret_that_no_longer_works_is_forgotten(bench: Bench, taker: Taker) -> None:
+    taker.kept["robot$es+ci"] = "Stale1"
+    assert bench.run().current.name == "ci.g2"
+
+
+def test_who_died_after_the_command_took_the_secret_rotates_anew_and_nobody_is_locked_out(
+    bench: Bench, taker: Taker
+) -> None:
+    made = bench.harbor.add_robot("ci.g2", "es", "repository:pull", "repository:push")
+    taker.deliver(RobotSecret(made, bench.harbor.secrets[made.login]))
+    with pytest.raises(RefusedError, match="`take` does not prove"):
+        bench.run(finish=True)
+    done = bench.run()
+    assert done.current.name == "ci.g3"
+    assert logins(taker) == ["ci.g2", "ci.g3"]
+    assert bench.logins() == {"ci": "off", "ci.g2": "off", "ci.g3": "on"}
+
+
+def test_a_robot_that_hands_its_own_successor_to_a_command_leaves_no_crowd(bench: Bench, taker: Taker) -> None:
+    bench.harbor.caller = Caller("robot$es+ci", "robot")
+    for _ in range(4):
+        bench.run()
+        bench.harbor.now += DAY
+    assert bench.logins() == {"ci.g4": "on", "ci.g5": "on"}

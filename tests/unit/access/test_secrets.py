@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imagepipe import fanout
 from imagepipe.access.secrets import SecretFile, SecretFolder, SecretForm, nowhere
 from imagepipe.errors import InputError
 from imagepipe.model.access import Robot, RobotSecret
@@ -58,6 +59,49 @@ def test_a_shell_reads_an_env_file_as_it_is_meant(tmp_path: Path) -> None:
 def test_what_somebody_else_wrote_is_no_credential(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert SecretFile.at(tmp_path / name).held() is None
+
+
+def test_an_env_file_of_somebody_keeps_its_other_lines(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text(
+        "# it's ours\nA=1\nexport HARBOR_PASSWORD=old\n\nB='x y'\nHARBOR_PASSWORD=again\nCI_USERNAME=me", "utf-8"
+    )
+    file = SecretFile.at(path)
+    assert file.form is SecretForm.ENV
+    file.check()
+    file.deliver(RobotSecret(ROBOT, "New1"))
+    assert path.read_text() == (
+        "# it's ours\nA=1\nexport HARBOR_PASSWORD=New1\n\nB='x y'\nCI_USERNAME=me\nHARBOR_USERNAME='robot$es+ci'\n"
+    )
+    assert mode(path) == 0o600
+    assert file.held() == Credential("robot$es+ci", "New1")
+    other = SecretFile.at(path, "CI")
+    assert other.held() is None
+    other.deliver(RobotSecret(ROBOT, "Other1"))
+    assert other.held() == Credential("robot$es+ci", "Other1")
+    assert file.held() == Credential("robot$es+ci", "New1")
+    assert (file.readable, file.pending(ROBOT), str(file)) == (True, None, str(path))
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"A=\xff", "no text"), (b"#" * 70_000, "larger than 65536 bytes")])
+def test_an_env_file_that_is_not_understood_is_not_replaced(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "a.env"
+    path.write_bytes(content)
+    for write in (SecretFile.at(path).check, lambda: SecretFile.at(path).deliver(MADE)):
+        with pytest.raises(InputError, match=said):
+            write()
+    assert path.read_bytes() == content
+
+
+def test_two_who_write_into_one_env_file_lose_nothing(tmp_path: Path) -> None:
+    files = [SecretFile.at(tmp_path / "all.env", f"R{number}") for number in range(8)]
+
+    def deliver(file: SecretFile) -> None:
+        for _ in range(5):
+            file.deliver(MADE)
+
+    fanout.each(files, deliver, jobs=8)
+    assert [file.held() for file in files] == [Credential("robot$es+ci", MADE.secret)] * 8
 
 
 def test_a_place_that_cannot_be_written_is_known_before_there_is_a_secret(tmp_path: Path) -> None:
