@@ -29,6 +29,7 @@ Foreign exceptions stop at their adapter and become one of these.
     4
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
@@ -63,19 +64,21 @@ class ImagepipeError(Exception):
     Args:
         message: What we were doing, to what, and what the other side said.
         hint: One thing the reader can do about it.
+        cause: Why the other side said so, where it was asked: `kind`, `message` and `fix`.
     """
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, cause: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.cause = cause
 
     def doing(self, what: str) -> "ImagepipeError":
         """Returns this error with what we were doing put in front, same class and hint."""
-        clone = type(self)(f"{what}: {self.message}", hint=self.hint)
+        clone = type(self)(f"{what}: {self.message}", hint=self.hint, cause=self.cause)
         clone.__cause__ = self
         return clone
 

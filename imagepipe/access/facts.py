@@ -62,9 +62,10 @@ class Facts:
         role: Its role, where that is shown.
         robot: The robot that it is.
         groups: The groups through which a user may be a member.
-        used_bytes: Storage used by the project.
+        used_bytes: Storage used by the project, of `limit_bytes`; -1: as much as there is.
         read_only: Whether Harbor takes no writes.
         artifact: What is stored by that name already.
+        said: The words of a refusal; empty: nothing was tried.
     """
 
     image: Image
@@ -83,8 +84,10 @@ class Facts:
     robot: Robot | None = None
     groups: tuple[str, ...] = ()
     used_bytes: int | None = None
+    limit_bytes: int | None = None
     read_only: bool | None = None
     artifact: ArtifactState | None = None
+    said: str = ""
 
     def setting(self, name: str) -> bool | str | int | None:
         """Returns a setting of the project, or None where it is not known."""
@@ -123,13 +126,13 @@ def gather(image: Image, admin: Administration, *, push: bool, who: str | None, 
             image, push, who or caller.name, now, near=f" ({error.message})" if "mean" in error.message else ""
         )
     except PermissionRefusedError:
-        return Facts(image, push, who or caller.name, now, hidden=True)
+        return Facts(image, push, who or caller.name, now, hidden=True, is_robot=who is None and caller.kind == "robot")
     known = _ourselves(project, admin) if who in (None, caller.name) else _other(str(who), project, admin)
     obstacles = admin.obstacles
     try:
-        used_bytes = admin.projects.facts(project).used_bytes if push else None
+        held = admin.projects.facts(project) if push else None
     except AccessError:
-        used_bytes = None
+        held = None
     return Facts(
         image,
         push,
@@ -142,7 +145,8 @@ def gather(image: Image, admin: Administration, *, push: bool, who: str | None, 
         role=known.role,
         robot=known.robot,
         groups=known.groups,
-        used_bytes=used_bytes,
+        used_bytes=held.used_bytes if held else None,
+        limit_bytes=held.limit_bytes if held else None,
         read_only=obstacles.read_only() if obstacles else None,
         artifact=obstacles.artifact(project, image.repository, image.reference) if obstacles else None,
     )

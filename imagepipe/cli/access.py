@@ -231,7 +231,7 @@ def why(
         "image": str(wanted),
         "action": "push" if push else "pull",
         "as": facts.who,
-        "cause": {"kind": cause.kind, "message": cause.message, "fix": cause.fix},
+        "cause": cause.to_json(),
     }
     session.answer(document, f"{clean(cause.message)}\nfix: {clean(cause.fix)}")
 

@@ -172,6 +172,7 @@ def facts_document(facts: ProjectFacts) -> dict[str, Any]:
     return {
         "repositories": facts.repositories,
         "used_bytes": facts.used_bytes,
+        "limit_bytes": facts.limit_bytes,
         "last_push": facts.last_push.isoformat() if facts.last_push else None,
     }
 
@@ -202,7 +203,10 @@ def _described(
     lines = [
         ("project", project.name),
         ("repositories", "-" if facts.repositories is None else str(facts.repositories)),
-        ("used", f"{size(facts.used_bytes)} of {size(_limit(project))}"),
+        (
+            "used",
+            f"{size(facts.used_bytes)} of {size(_limit(project) if facts.limit_bytes is None else facts.limit_bytes)}",
+        ),
         ("last push", day(facts.last_push)),
         *((key, _word(value)) for key, value in project.settings.items() if key != _LIMIT),
     ]

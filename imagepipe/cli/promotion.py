@@ -170,6 +170,7 @@ def outcome_error(promotion: Promotion) -> ImagepipeError | None:
         return PartialError(
             "; ".join(str(one.error) for one in failed) + f" (done: {names})",
             hint=failed[0].hint or "repair the target, then run the same command again",
+            cause=failed[0].cause,
         )
     if promotion.record_error is not None:
         return PartialError(
@@ -181,7 +182,8 @@ def outcome_error(promotion: Promotion) -> ImagepipeError | None:
 
 def _failure(failed: tuple[TargetResult, ...]) -> ImagepipeError:
     """Returns one error for all, of the first failure's own kind and exit code."""
-    return _kind_of(failed[0].error_kind)("; ".join(str(one.error) for one in failed), hint=failed[0].hint)
+    first = failed[0]
+    return _kind_of(first.error_kind)("; ".join(str(one.error) for one in failed), hint=first.hint, cause=first.cause)
 
 
 def _kind_of(kind: str | None) -> type[ImagepipeError]:

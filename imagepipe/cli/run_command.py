@@ -127,7 +127,7 @@ def _failure(outcomes: tuple[Outcome[Pipeline, RunResult], ...]) -> ImagepipeErr
         return None
     if len(errors) == len(outcomes):
         return errors[0]
-    return PartialError("; ".join(error.message for error in errors), hint=errors[0].hint)
+    return PartialError("; ".join(error.message for error in errors), hint=errors[0].hint, cause=errors[0].cause)
 
 
 def _image_id(result: RunResult) -> str:

@@ -125,8 +125,9 @@ def error_document(error: ImagepipeError) -> dict[str, Any]:
 
 
 def error_body(error: ImagepipeError) -> dict[str, Any]:
-    """Returns the `error` object that goes into any document."""
-    return {"kind": error.kind, "message": error.message, "hint": way_out(error), "exit_code": error.exit_code}
+    """Returns the `error` object that goes into any document; `cause` is there where the other side was asked why."""
+    body = {"kind": error.kind, "message": error.message, "hint": way_out(error), "exit_code": error.exit_code}
+    return body if error.cause is None else body | {"cause": dict(error.cause)}
 
 
 def way_out(error: ImagepipeError) -> str:

@@ -168,11 +168,13 @@ class ProjectFacts:
         repositories: How many.
         used_bytes: Storage used.
         last_push: When something was pushed last.
+        limit_bytes: How much it may use; -1: as much as there is.
     """
 
     repositories: int | None
     used_bytes: int | None
     last_push: datetime | None
+    limit_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

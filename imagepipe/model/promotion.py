@@ -136,6 +136,7 @@ class TargetResult:
         error: The failure's message, or None.
         error_kind: The failure's kind, or None.
         exit_code: The failure's own exit code; 0 when good.
+        cause: Why the registry refused, where it was asked; see `ImagepipeError`.
         duration_s: Wall time spent on it.
     """
 
@@ -149,6 +150,7 @@ class TargetResult:
     hint: str | None = None
     exit_code: int = 0
     duration_s: float = 0.0
+    cause: Mapping[str, str] | None = field(default=None, hash=False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the outcome as a JSON object; what does not apply is left out."""

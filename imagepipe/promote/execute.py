@@ -58,6 +58,7 @@ def promote_to(plan: TargetPlan, manifest: Manifest, world: World) -> TargetResu
             error_kind=failure.kind,
             hint=failure.hint,
             exit_code=failure.exit_code,
+            cause=failure.cause,
             duration_s=monotonic() - started,
         )
     return TargetResult(target.name, target.kind, arrival, plan.image.digest, proof, duration_s=monotonic() - started)

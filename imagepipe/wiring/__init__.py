@@ -125,11 +125,14 @@ class Wiring(Adapters):
         from imagepipe.engine.pusher import EnginePusher
         from imagepipe.source import ci
         from imagepipe.source.git import Git
+        from imagepipe.wiring.explaining import ExplainedPusher
 
         endpoint = self._endpoint(self._settings.build.host, None)
         world = BuildWorld(
             builder=EngineBuilder(endpoint, self._credentials),
-            pusher=EnginePusher(endpoint, self._credentials, silence_s=self._settings.timeouts.push_s),
+            pusher=ExplainedPusher(
+                EnginePusher(endpoint, self._credentials, silence_s=self._settings.timeouts.push_s), self.explainer
+            ),
             source=self.registry,
             sink=self.registry,
             writer=self.writer if sign and self._settings.signing.mode != "none" else None,
@@ -139,6 +142,9 @@ class Wiring(Adapters):
             invocation=ci.invocation(self._environ),
             version=__version__,
         )
+        if push:
+            registry = self._settings.require_registry()
+            self.explainer.pushing([pipeline.repository(registry) for pipeline in pipelines])
         options = RunOptions(
             registry=self._settings.require_registry(),
             tags=tags,

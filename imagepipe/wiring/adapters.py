@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imagepipe.registry.referrers import RegistryReferrers
     from imagepipe.settings import Settings
     from imagepipe.signing.trust import SigstoreTrust
+    from imagepipe.wiring.explaining import Explainer
 
 __all__ = ["Adapters", "SystemClock"]
 
@@ -63,8 +64,8 @@ class Adapters:
     @cached_property
     def registry(self) -> RegistryClient:
         """Reads and tags images; may be shared by threads."""
-        from imagepipe.registry.client import RegistryClient
         from imagepipe.registry.connection import Connections
+        from imagepipe.wiring.explaining import ExplainedRegistry
 
         registry, ca_file = self._settings.registry, self._settings.harbor.ca_file
         connections = Connections(
@@ -75,7 +76,7 @@ class Adapters:
             signing=True,
             sink=self._events,
         )
-        return RegistryClient(connections)
+        return ExplainedRegistry(connections, self.explainer)
 
     @cached_property
     def scans(self) -> Scans:
@@ -98,6 +99,23 @@ class Adapters:
             credential=self._harbor_credential(),
             ca_file=self._settings.harbor.ca_file,
             dialect=self._settings.harbor.dialect,
+            sink=self._events,
+        )
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Asks Harbor why it refused something."""
+        from imagepipe.wiring.explaining import Explainer
+
+        def username() -> str | None:
+            credential = self._harbor_credential()
+            return credential.username if credential else None
+
+        return Explainer(
+            registry=self._settings.registry,
+            administration=lambda: self.administration,
+            username=username,
+            clock=self._clock,
             sink=self._events,
         )
 
@@ -147,9 +165,9 @@ class Adapters:
 
     @cached_property
     def _referrers(self) -> RegistryReferrers:
-        from imagepipe.registry.referrers import RegistryReferrers
+        from imagepipe.wiring.explaining import ExplainedReferrers
 
-        return RegistryReferrers(self.registry)
+        return ExplainedReferrers(self.registry, self.explainer)
 
     @cached_property
     def _trust(self) -> SigstoreTrust:
@@ -193,11 +211,12 @@ class Adapters:
         from imagepipe.engine.inventory import EngineInventory
         from imagepipe.engine.puller import EnginePuller
         from imagepipe.promote.ports import HostPorts
+        from imagepipe.wiring.explaining import ExplainedPuller
 
         endpoint = self._endpoint(target.host, target.cert_path)
         timeouts = self._settings.timeouts
         puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
-        return HostPorts(EngineHost(endpoint), puller, EngineInventory(endpoint))
+        return HostPorts(EngineHost(endpoint), ExplainedPuller(puller, self.explainer), EngineInventory(endpoint))
 
     def _endpoint(self, host: str, cert_path: str | None) -> Endpoint:
         from imagepipe.engine.client import Endpoint

@@ -71,7 +71,7 @@ def test_a_project_is_made_changed_and_deleted_whatever_its_name(lee: Command) -
         assert shown["settings"]["public"] is False
         assert shown["settings"]["auto_scan"] is True
         assert shown["settings"]["max_severity"] == "high"
-        assert shown["facts"] == {"repositories": 0, "used_bytes": 0, "last_push": None}
+        assert shown["facts"] == {"repositories": 0, "used_bytes": 0, "limit_bytes": -1, "last_push": None}
         assert shown["members"] == [{"name": "lee", "kind": "user", "role": "projectAdmin"}]
         again = lee("project", "set", name, "public=false", "--json").ok().json()
         assert again["changed"] == []

@@ -69,7 +69,8 @@ def test_a_robot_that_may_only_pull_is_told_which_right_it_lacks(
     config = box.config({"harbor.username": robot["name"], "harbor.password_file": str(secret)})
     made = workspace("readonly")
     run = cli.run("run", "readonly", "--json", cwd=made.folder, config=config)
-    run.fails(5, "push", hint="push|may do this", kind="permission")
+    error = run.fails(5, "push", hint="robot create es-sandbox reader-push --can push", kind="permission")["error"]
+    assert error["cause"]["kind"] == "robot_rights"
     assert box.registry.tags(made.repository) == []
 
 

@@ -116,9 +116,10 @@ class Projects2:
         with self._session.inside(project.name):
             found = self._client.json(Call("GET", project_path(project.name, "summary"), what))
             summary = parse(WireSummary, found, what)
-            used = summary.quota.used.get("storage") if summary.quota else None
+            quota = summary.quota
             newest = self._newest(project.name, what) if summary.repo_count else None
-        return ProjectFacts(summary.repo_count, used, newest.push_time if newest else None)
+        used, limit = (quota.used.get("storage"), quota.hard.get("storage")) if quota else (None, None)
+        return ProjectFacts(summary.repo_count, used, newest.push_time if newest else None, limit)
 
     def _newest(self, name: str, what: str) -> WireArtifact | None:
         if not self._session.gate.has("project-artifacts"):

@@ -44,6 +44,18 @@ def under(facts: Facts, **settings: bool | str | int) -> Facts:
             "imagepipe member add es dana --role developer",
         ),
         (
+            replace(FINE, who="robot$es+ci", project=None, hidden=True, is_robot=True),
+            "robot_rights",
+            "no right to push in es that it could see",
+            "imagepipe robot create es ci-push --can push",
+        ),
+        (
+            replace(PULLED, who="robot$other+ci", project=None, hidden=True, is_robot=True),
+            "robot_rights",
+            "no right to pull in es that it could see, for it is none of es",
+            "imagepipe robot create es ci-pull --can pull",
+        ),
+        (
             replace(FINE, robot=replace(ROBOT, disabled=True)),
             "robot_disabled",
             "robot$es+ci is switched off",
@@ -123,6 +135,69 @@ def test_the_cause_is_told_with_what_ends_it(facts: Facts, kind: str, said: str,
 )
 def test_what_stops_only_others_is_no_cause(facts: Facts) -> None:
     assert explain(facts).kind == "none"
+
+
+FULL = (
+    "adding 10.0 MiB of storage resource, which when updated to current usage of 5.0 MiB "
+    "will exceed the configured upper limit of 10.0 MiB."
+)
+POLICY = 'cannot be pulled due to configured policy in \'Prevent images with vulnerability severity of "High" or higher'
+
+
+@pytest.mark.parametrize(
+    ("facts", "said", "kind", "told", "fix"),
+    [
+        (FINE, "DENIED: The system is in read only mode. Any", "read_only", "takes nothing", "ask a system"),
+        (FINE, "due to 'web:1' configured as immutable.", "immutable", "tag 1 exists", "imagepipe run --tag"),
+        (FINE, FULL, "quota", "es has no room", "imagepipe project set es storage_limit_bytes=SIZE"),
+        (
+            replace(FINE, used_bytes=5 * 2**20, limit_bytes=10 * 2**20),
+            FULL,
+            "quota",
+            "uses 5242880 of 10485760 bytes",
+            "storage_limit_bytes=20971520",
+        ),
+        (
+            replace(FINE, used_bytes=0, limit_bytes=1),
+            FULL.replace("10.0 MiB of", "300.0 B of"),
+            "quota",
+            "of 1 bytes",
+            "storage_limit_bytes=300",
+        ),
+        (FINE, "quota exceeded: storage quota exceeds", "quota", "no room", "=SIZE"),
+        (PULLED, "The image is not signed by cosign.", "unsigned", "cosign signature", "imagepipe sign es/web:1"),
+        (PULLED, "The image is not signed by notation.", "unsigned", "notation", "notation sign es/web:1"),
+        (PULLED, f"current image without vulnerability scanning {POLICY}", "unscanned", "was not", "auto_scan=true"),
+        (PULLED, f'with "Running" status of vulnerability scanning {POLICY}', "unscanned", "was not", "auto_scan"),
+        (PULLED, f"current image with 3 vulnerabilities {POLICY}", "vulnerable", "the scan found some", "base image"),
+        (
+            replace(FINE, rights=frozenset({PULL}), role=Role.GUEST, used_bytes=99, limit_bytes=100),
+            "denied: requested access to the resource is denied",
+            "role",
+            "dana is guest",
+            "member set",
+        ),
+    ],
+)
+def test_what_harbor_says_in_words_of_its_own_decides(facts: Facts, said: str, kind: str, told: str, fix: str) -> None:
+    cause = explain(replace(facts, said=said))
+    assert cause.kind == kind
+    assert told in cause.message
+    assert fix in cause.fix
+
+
+def test_what_harbor_has_words_for_is_no_cause_of_a_refusal_in_others() -> None:
+    facts = replace(FINE, artifact=replace(PLAIN, immutable=True), used_bytes=99, limit_bytes=100)
+    assert explain(facts).kind == "immutable"
+    assert explain(replace(facts, said="denied")).kind == "none"
+
+
+def test_a_hint_names_who_can_do_it() -> None:
+    assert explain(replace(FINE, project=None)).hint == "run `imagepipe project create es`"
+    told = explain(replace(FINE, rights=frozenset({PULL}), role=Role.GUEST))
+    assert told.hint == "let an admin of the project run `imagepipe member set es dana --role developer`"
+    assert told.to_json() == {"kind": "role", "message": told.message, "fix": told.fix}
+    assert explain(replace(FINE, read_only=True)).hint.startswith("ask a system administrator")
 
 
 @dataclass

@@ -193,11 +193,11 @@ def test_facts_tell_the_last_push_where_harbor_can() -> None:
     harbor.always("GET /projects/p/summary", lambda: httpx.Response(200, json={"repo_count": 2, "quota": quota}))
     pushed = [{"push_time": "2026-03-01T12:00:00.000Z"}]
     harbor.always("GET /projects/p/artifacts", lambda: httpx.Response(200, json=pushed))
-    assert of(harbor).facts(P) == ProjectFacts(2, 1234, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert of(harbor).facts(P) == ProjectFacts(2, 1234, datetime(2026, 3, 1, 12, tzinfo=UTC), -1)
     harbor.always("GET /projects/p/artifacts", lambda: httpx.Response(200, json=[]))
     assert of(harbor).facts(P).last_push is None
     harbor.version = "v2.11.0"
-    assert of(harbor).facts(P) == ProjectFacts(2, 1234, None)
+    assert of(harbor).facts(P) == ProjectFacts(2, 1234, None, -1)
 
 
 def test_facts_that_the_caller_may_not_know_are_none() -> None:
