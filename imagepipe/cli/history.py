@@ -76,7 +76,7 @@ def rollback(
 
 def history(session: Session, name: Named) -> None:
     """Show builds, signatures, promotions, rollbacks and rejections, oldest first, each verified."""
-    from imagepipe.promote.history import chains, merged, timeline
+    from imagepipe.promote.history import chains, decisions, merged, timeline
 
     wiring = session.wiring(session.settings())
     repository, digest = _named(wiring, name)
@@ -84,7 +84,11 @@ def history(session: Session, name: Named) -> None:
     world = wiring.promotion_world()
     found = chains(repository, targets, world, [digest] if digest else [])
     about = repository.pin(digest) if digest else repository
-    entries = timeline(repository.pin(digest), wiring.all_signatories, world) if digest else merged(found)
+    if digest:
+        entries = timeline(repository.pin(digest), wiring.all_signatories, world)
+    else:
+        images = [place.image for chain in found for place in chain.places]
+        entries = merged(found, decisions(repository, images, wiring.all_signatories, world))
     broken = [f"{chain.target}: {one}" for chain in found for one in chain.breaks]
     error = None
     if broken:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import DriftError, ImagepipeError, PartialError
+from imagepipe.errors import DriftError, ImagepipeError, PartialError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from imagepipe.promote.past import Past
     from imagepipe.promote.status import HeldImage, TargetStatus
 
 __all__ = ["register"]
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,23 +43,90 @@ def status(
             help="Exit with 9 when a target lacks what it was brought to, or runs something else.",
         ),
     ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="What targets had been brought to then, by records alone.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Show what is held and what runs where: promoted, present, unknown, drifted; running, signed, current, how old.
 
-    Drift is what a target lacks of what it was brought to, and what its containers run beside that.
+    Drift is what a target lacks of what it was brought to, and what its containers run beside that. A TIME is ISO 8601,
+    as in 2026-03-01T14:00:00+01:00; without a time zone it is UTC. With it no target is asked.
     """
+    from imagepipe.promote.past import look_back
     from imagepipe.promote.status import survey
 
+    if at is not None and detailed_exitcode:
+        raise UsageError("--detailed-exitcode tells drift, and --at asks no target", hint="leave one of them out")
+    then = moment_of(at) if at is not None else None
     wiring = session.wiring(session.settings())
     known = (*wiring.target_names, *wiring.group_names)
     targets = wiring.targets([name for name in names or () if name in known] or wiring.target_names)
     repositories = wiring.repositories([name for name in names or () if name not in known])
+    if then is not None:
+        _tell_past(
+            session, look_back(targets, repositories, then, wiring.promotion_world(), jobs=wiring.target_jobs), then
+        )
+        return
     found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
     error = _status_error(found) or (_drift(found) if detailed_exitcode else None)
     session.answer(_status_document(found, error), "" if session.as_json else describe_status(found))
     if error is not None:
         session.fail(error)
         raise Failure(error.exit_code)
+
+
+def _tell_past(session: Session, found: tuple[Past, ...], at: datetime) -> None:
+    broken = [f"{one.target}: {told}" for one in found for told in one.breaks]
+    error = None
+    if broken:
+        error = VerificationError(
+            f"records are not whole, so what is told of {at:{_TIME}} may be wrong: {'; '.join(broken)}",
+            hint="look at `imagepipe history`, and find out who deleted or wrote records",
+        )
+    document: dict[str, Any] = {
+        "schema": "imagepipe.status/v1",
+        "at": f"{at:{_TIME}}",
+        "targets": [one.to_json() for one in found],
+    }
+    session.answer(document | ({"error": error_body(error)} if error else {}), describe_past(found))
+    if error is not None:
+        session.fail(error)
+        raise Failure(error.exit_code)
+
+
+def describe_past(found: tuple[Past, ...]) -> str:
+    """Returns one line per image: target, image, how it came, when, on whose word."""
+    lines = []
+    for one in found:
+        for image in one.images:
+            entry = image.entry
+            told = [one.target, str(image.repository.pin(entry.digest)), entry.kind.value, f"by {entry.signed_by}"]
+            lines.append("\t".join([*told, f"#{entry.link.sequence} {entry.finished_at}", entry.reason]).rstrip())
+            lines += [f"{one.target}\t-\theld back\t{held}" for held in image.holds]
+        if not one.images:
+            lines.append(f"{one.target}\t-\tnothing on record then\t")
+    return "\n".join(lines)
+
+
+def moment_of(text: str) -> datetime:
+    """Returns the time that the text spells, in UTC; without a time zone it is UTC.
+
+    Raises:
+        UsageError: It spells none, or one that is still to come.
+    """
+    try:
+        told = datetime.fromisoformat(text)
+        moment = told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--at {text!r}: no ISO 8601 time", hint="write it as 2026-03-01T14:00:00Z or 2026-03-01T14:00:00+01:00"
+        ) from error
+    if moment > datetime.now(UTC):
+        raise UsageError(f"--at {text!r}: that time is still to come", hint="leave out --at to see what is there now")
+    return moment
 
 
 def _status_error(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:

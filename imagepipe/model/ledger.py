@@ -7,6 +7,7 @@ True
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -169,6 +170,14 @@ class Entry:
     def good(self) -> bool:
         """Whether the target held the image then, proven."""
         return self.outcome in _GOOD
+
+    @property
+    def finished(self) -> datetime | None:
+        """When that was, aware; None where the record tells no time."""
+        try:
+            return datetime.strptime(self.finished_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        except ValueError:
+            return None
 
     @property
     def order(self) -> tuple[int, str, Digest]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from imagepipe.errors import NotFoundError
 from imagepipe.evidence.reader import Finding
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
@@ -24,7 +25,7 @@ from imagepipe.model.reference import Pinned, Repository
 from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.ports import World
 
-__all__ = ["Happening", "OnTarget", "chains", "merged", "timeline"]
+__all__ = ["Happening", "OnTarget", "chains", "decisions", "merged", "timeline"]
 
 _KINDS: Final = {
     PROVENANCE_PREDICATE: "build",
@@ -32,6 +33,8 @@ _KINDS: Final = {
     PROMOTION_PREDICATE: "promotion",
     REJECTION_PREDICATE: "rejection",
 }
+# What every image has of its own, or what a chain holds already; the rest is what somebody decided about an image.
+_USUAL: Final = (PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, PROMOTION_PREDICATE)
 # Where each kind of statement says when it was made.
 _TIMES: Final = ("finishedOn", "rejectedOn")
 
@@ -120,8 +123,36 @@ def chains(
     return tuple(ledger.chain(repository, target, list(seen)) for target in targets)
 
 
-def merged(found: Sequence[Chain]) -> tuple[Happening, ...]:
-    """Returns the records of all chains, oldest first, each once with all its targets; gaps stand where they belong."""
+def decisions(
+    repository: Repository, images: Sequence[Digest], trusted: Sequence[Signatory], world: World
+) -> tuple[Happening, ...]:
+    """Returns what somebody decided about images, beside bringing them to targets: rejections, for one.
+
+    An image that has left the registry took along what was attached to it.
+
+    Args:
+        repository: Whose images.
+        images: Which; each is looked at once.
+        trusted: Whose word counts.
+        world: What is asked.
+    """
+    kinds = [kind for kind in _KINDS if kind not in _USUAL]
+    told = list[Happening]()
+    for image in map(repository.pin, dict.fromkeys(images)):
+        try:
+            told += [_happening(image, finding) for finding in world.reader.findings(image, trusted, kinds)]
+        except NotFoundError:
+            continue
+    return tuple(one for one in told if one.kind in {_KINDS[kind] for kind in kinds})
+
+
+def merged(found: Sequence[Chain], beside: Sequence[Happening] = ()) -> tuple[Happening, ...]:
+    """Returns the records of all chains, oldest first, each once with all its targets; gaps stand where they belong.
+
+    Args:
+        found: The chains.
+        beside: What else happened.
+    """
     records: dict[Digest, Happening] = {}
     for chain in found:
         latest = ""
@@ -131,7 +162,7 @@ def merged(found: Sequence[Chain]) -> tuple[Happening, ...]:
             known = records.get(place.record)
             both = replace(known, targets=known.targets + one.targets, why=known.why or one.why) if known else one
             records[place.record] = both
-    return tuple(sorted(records.values(), key=lambda one: one.at))
+    return tuple(sorted([*records.values(), *beside], key=lambda one: one.at))
 
 
 def _placed(target: str, place: Place, latest: str) -> Happening:

@@ -7,7 +7,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Soak, TrustPolicy
@@ -58,7 +58,7 @@ def _standing(image: Pinned, target: Target, policy: TrustPolicy, world: World) 
         if entry.kind is RecordKind.ROLLBACK and _leaves(entry, digest):
             since, left = None, True
         elif entry.image == digest and entry.good and entry.record in believed:
-            since = since or _when(entry)
+            since = since or entry.finished
     if since is None:
         return (
             None,
@@ -70,10 +70,3 @@ def _standing(image: Pinned, target: Target, policy: TrustPolicy, world: World) 
 def _leaves(entry: Entry, digest: Digest) -> bool:
     """Tells whether a rollback was away from the image: it is held from then on."""
     return entry.image != digest and any(hold.image == digest for hold in entry.link.holds)
-
-
-def _when(entry: Entry) -> datetime | None:
-    try:
-        return datetime.strptime(entry.finished_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None

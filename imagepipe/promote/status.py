@@ -7,7 +7,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from imagepipe import fanout
@@ -156,8 +155,10 @@ def _recorded(row: HeldImage, entries: Sequence[Entry], world: World) -> HeldIma
     """Returns the row with what the whole chain says of it."""
     if row.state != "present":
         return row
-    when = max((one.finished_at for one in entries if one.good and one.digest == row.image.digest), default=None)
-    return row if when is None else replace(row, state="promoted", promoted_at=when, age_s=_age_s(when, world))
+    came = _latest([one for one in entries if one.digest == row.image.digest])
+    if came is None:
+        return row
+    return replace(row, state="promoted", promoted_at=came.finished_at, age_s=_age_s(came, world))
 
 
 def _judge(image: Pinned, target: Target, current: Entry | None, ledger: Ledger, world: World) -> HeldImage:
@@ -169,20 +170,21 @@ def _judge(image: Pinned, target: Target, current: Entry | None, ledger: Ledger,
         entries = [*ledger.entries(image, target), *([current] if current and now else [])]
     except (NotFoundError, RefusedError):
         return HeldImage(image, "unknown", None, None)
-    when = max((entry.finished_at for entry in entries if entry.good), default=None)
+    came = _latest(entries)
     return HeldImage(
         image,
-        "present" if when is None else "promoted",
+        "present" if came is None else "promoted",
         str(signature.verified.signatory) if signature else None,
-        when,
+        came.finished_at if came else None,
         now,
-        _age_s(when, world),
+        _age_s(came, world) if came else None,
     )
 
 
-def _age_s(when: str | None, world: World) -> int | None:
-    try:
-        then = datetime.strptime(when or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return max(0, round((world.clock.now() - then).total_seconds()))
+def _latest(entries: Sequence[Entry]) -> Entry | None:
+    return max((entry for entry in entries if entry.good), key=lambda entry: entry.finished_at, default=None)
+
+
+def _age_s(entry: Entry, world: World) -> int | None:
+    then = entry.finished
+    return max(0, round((world.clock.now() - then).total_seconds())) if then else None

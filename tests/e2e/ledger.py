@@ -46,6 +46,9 @@ class Ledger:
         on = [word for target in targets for word in ("--on", target)]
         return self.cli.run("rollback", self.repository, *on, "--yes", "--json", *argv).ok().json()
 
+    def history(self, name: str = "") -> dict[str, Any]:
+        return self.cli.run("history", name or self.repository, "--json").ok().json()
+
     def record(self, image: str) -> dict[str, Any]:
         """Returns the newest record at an image, read without imagepipe."""
         records = self.box.registry.records(self.repository, digest(image))

@@ -6,7 +6,6 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -85,13 +84,12 @@ def test_a_rejected_image_goes_nowhere_and_is_not_gone_back_to(ledger: Ledger) -
         6, "rejection .*leaks keys"
     )
     assert ledger.rollback()["targets"][0]["image"] == one
-    entries = history(ledger, two)["entries"]
+    entries = ledger.history(two)["entries"]
     assert [row["kind"] for row in entries] == ["signature", "promotion", "rejection"]
     assert entries[-1]["reason"] == "leaks keys"
-
-
-def history(ledger: Ledger, name: str) -> dict[str, Any]:
-    return ledger.cli.run("history", name, "--json").ok().json()
+    told = ledger.history()["entries"]
+    assert [row["kind"] for row in told] == ["promotion", "promotion", "promotion", "rejection", "rollback"]
+    assert (told[3]["image"], told[3]["standing"]) == (digest(two), "verified")
 
 
 def test_a_history_is_whole_until_a_record_is_deleted(ledger: Ledger) -> None:
@@ -99,7 +97,7 @@ def test_a_history_is_whole_until_a_record_is_deleted(ledger: Ledger) -> None:
     first = ledger.promote(one)["record"]
     second = ledger.promote(two)["record"]
     third = ledger.rollback()["targets"][0]["record"]
-    told = history(ledger, ledger.repository)
+    told = ledger.history()
     assert told["schema"] == "imagepipe.history/v1"
     assert [row["record"] for row in told["entries"]] == [first, second, third]
     assert [row["kind"] for row in told["entries"]] == ["promotion", "promotion", "rollback"]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,23 @@ def test_status_tells_which_containers_run_what_and_that_it_is_not_what_was_prom
     finally:
         for target in targets:
             ledger.docker(target, "rm", "--force", f"web-{target}")
+
+
+def test_what_targets_were_brought_to_at_a_time_is_told_while_they_are_all_away(ledger: Ledger) -> None:
+    one, two = ledger.version("one\n"), ledger.version("two\n")
+    ledger.promote(one)
+    (first,) = ledger.history()["entries"]
+    time.sleep(1.1)  # records tell seconds
+    ledger.promote(two)
+    look = ("status", "vch-a", "vch-b", ledger.repository, "--json", "--at")
+    past = ledger.cli.run(*look, first["at"], config=ledger.box.everybody_away()).ok().json()
+    here, beside = past["targets"]
+    (image,) = here["images"]
+    assert (past["schema"], past["at"], beside["images"]) == ("imagepipe.status/v1", first["at"], [])
+    assert (image["image"], image["record"], image["by"]) == (one, first["record"], first["by"])
+    before = ledger.cli.run(*look, "2026-01-01T00:00:00+01:00", config=ledger.box.everybody_away()).ok().json()
+    assert (before["at"], before["targets"][0]["images"]) == ("2025-12-31T23:00:00Z", [])
+    ledger.cli.run(*look, "noon").fails(2, "no ISO 8601 time", hint="2026-03-01T14:00:00Z")
 
 
 def test_a_stale_name_runs_the_wrong_image_and_the_digest_that_was_asked_for_runs_the_right_one(

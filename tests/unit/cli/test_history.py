@@ -1,18 +1,22 @@
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from imagepipe.cli.history import describe_history, history_document, rollback_document
 from imagepipe.cli.main import run
-from imagepipe.cli.status import describe_status
+from imagepipe.cli.status import describe_past, describe_status, moment_of
 from imagepipe.errors import PartialError, UnavailableError
 from imagepipe.model.digest import Digest
-from imagepipe.model.host import Target, TargetKind
+from imagepipe.model.host import Container, Target, TargetKind
+from imagepipe.model.ledger import Entry, Link, RecordKind
 from imagepipe.model.promotion import Arrival, GateVerdict, PromotionPlan, TargetPlan, TargetResult
 from imagepipe.model.reference import Pinned
+from imagepipe.promote.drift import Drift, DriftKind
 from imagepipe.promote.history import Happening, OnTarget
 from imagepipe.promote.ledger import Chain, Place, Standing
+from imagepipe.promote.past import Past, PastImage
 from imagepipe.promote.record import Promotion
 from imagepipe.promote.status import HeldImage, TargetStatus
 
@@ -78,6 +82,40 @@ def test_status_tells_the_age_in_the_largest_unit(age_s: int, told: str) -> None
     assert line.endswith(f"\t{told}, current")
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-03-01T14:00:00+01:00", datetime(2026, 3, 1, 13, tzinfo=UTC)),
+        ("2026-03-01T14:00:00", datetime(2026, 3, 1, 14, tzinfo=UTC)),
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_time_has_its_own_zone_or_utc(text: str, moment: datetime) -> None:
+    assert moment_of(text) == moment
+
+
+def test_the_past_is_one_line_per_image_and_says_what_was_held_back() -> None:
+    entry = Entry(
+        RECORD, D, "vch-a", RecordKind.ROLLBACK, "present", D, Link(3, None, ()), "", "it burns", "2026", "ci"
+    )
+    past = PastImage(IMAGE.repository, entry, ("x: held since then",), 5)
+    told = describe_past((Past("vch-a", "vch", (past,), ()), Past("vch-b", "vch", (), ())))
+    assert [line.split("\t") for line in told.splitlines()] == [
+        ["vch-a", str(IMAGE), "rollback", "by ci", "#3 2026", "it burns"],
+        ["vch-a", "-", "held back", "x: held since then"],
+        ["vch-b", "-", "nothing on record then", ""],
+    ]
+
+
+def test_status_says_what_runs_and_what_drifted() -> None:
+    container = Container("web", "running", str(IMAGE), (IMAGE,))
+    held = HeldImage(IMAGE, "promoted", "ci", "2026", current=True, age_s=1, containers=(container,))
+    drift = Drift(DriftKind.UNRECORDED, IMAGE.repository, None, "odd", "odd runs something")
+    first, second = describe_status((TargetStatus("vch-a", "vch", None, (held,), drift=(drift,)),)).splitlines()
+    assert first.endswith("\t1 s ago, current\tweb running")
+    assert second.split("\t") == ["vch-a", "-", "DRIFT", "odd runs something"]
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with a configuration of one target that nobody answers for."""
@@ -100,6 +138,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["rollback", "p/x"], 2, "--on"),
         (["reject", "p/x:1"], 2, "--reason"),
         (["history"], 2, "IMAGE|NAME"),
+        (["status", "p/x", "--at", "yesterday"], 2, "no ISO 8601 time"),
+        (["status", "p/x", "--at", "0001-01-01T00:00:00+14:00"], 2, "no ISO 8601 time"),
+        (["status", "p/x", "--at", "2999-01-01"], 2, "still to come"),
+        (["status", "p/x", "--at", "2026-01-01", "--detailed-exitcode"], 2, "asks no target"),
     ],
 )
 def test_what_makes_no_sense_is_told(argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:

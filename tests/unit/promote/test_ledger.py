@@ -23,7 +23,7 @@ from imagepipe.model.manifest import Descriptor, Manifest
 from imagepipe.model.promotion import Arrival, PromotionPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.drift import DriftKind
-from imagepipe.promote.history import chains, merged, timeline
+from imagepipe.promote.history import chains, decisions, merged, timeline
 from imagepipe.promote.ledger import Chain, Ledger, Standing
 from imagepipe.promote.plan import make_plan, observe
 from imagepipe.promote.record import Promotion, apply
@@ -572,6 +572,29 @@ def test_an_images_history_tells_all_that_is_attached_and_what_is_not_proven() -
     assert ("?", "UNVERIFIED") in kinds
     assert [entry.at for entry in told] == sorted(entry.at for entry in told)
     assert two.digest != one.digest
+
+
+def test_a_repository_s_history_tells_what_was_decided_about_its_images() -> None:
+    yard = Yard()
+    one, two = yard.promoted(2)
+    world = yard.small.world()
+    reject(Reference(BARE, digest=one.digest), "leaks keys", world)
+    yard.small.sign(two, STRANGER, REJECTION_PREDICATE, {"reason": "says nobody"})
+    found = chains(BARE, [yard.target], world)
+    images = [place.image for chain in found for place in chain.places]
+    told = merged(found, decisions(BARE, images, [CI], world))
+    rejected = [(entry.image, entry.reason, entry.standing.value) for entry in told if entry.kind == "rejection"]
+    assert sorted(rejected, key=lambda row: row[2]) == [
+        (two.digest, "", "UNVERIFIED"),
+        (one.digest, "leaks keys", "verified"),
+    ]
+    assert [entry.kind for entry in told].count("promotion") == 2
+
+
+def test_what_was_decided_about_an_image_that_left_the_registry_went_with_it() -> None:
+    yard = Yard()
+    yard.small.registry.failure = NotFoundError("no such repository")
+    assert decisions(BARE, [Digest.of(b"gone")], [CI], yard.small.world()) == ()
 
 
 def test_status_tells_what_is_current_and_what_is_gone() -> None:
