@@ -134,7 +134,7 @@ def test_status_tells_what_is_current_and_what_drifted(ledger: Ledger) -> None:
     tag = next(name for name in ledger.box.host("vch-a").images(ledger.repository) if digest(two)[7:39] in name)
     ledger.docker("vch-a", "rmi", "--force", tag.partition("@")[0])
     assert not ledger.box.host("vch-a").holds(two)
-    drifted = ledger.cli.run(*status).fails(9, "vch-a lacks", kind="drift", schema="imagepipe.status/v1")
+    drifted = ledger.cli.run(*status).fails(9, "vch-a: lacks", kind="drift", schema="imagepipe.status/v1")
     assert [held["state"] for held in drifted["targets"][0]["images"] if held["image"] == two] == ["drifted"]
     ledger.cli.run(*status[:-2]).ok()
 
