@@ -13,6 +13,7 @@
     │   ├── DigestMismatchError
     │   ├── VerificationError               no evidence satisfies the policy
     │   ├── GateError
+    │   ├── HostChangedError                another certificate or id than the target is pinned to
     │   └── UnsupportedError                this Harbor, VCH or engine cannot do it
     ├── BuildError                      7
     ├── UnavailableError                8   the other side broke or is away, after retries
@@ -40,6 +41,7 @@ __all__ = [
     "DigestMismatchError",
     "DriftError",
     "GateError",
+    "HostChangedError",
     "IdentityError",
     "ImagepipeError",
     "InputError",
@@ -158,6 +160,12 @@ class GateError(RefusedError):
     """A gate said no before any target was touched."""
 
     kind = "gate"
+
+
+class HostChangedError(RefusedError):
+    """A target shows another certificate, or calls itself something else, than what it is pinned to."""
+
+    kind = "host_changed"
 
 
 class UnsupportedError(RefusedError):

@@ -129,6 +129,22 @@ class TargetSettings(Section):
         default=None, description="Folder with ca.pem, cert.pem, key.pem; default: no TLS. Source: vic-machine, Docker."
     )
     policy: str | None = Field(default=None, description="The policy in [policies] that guards it; default: none.")
+    pin: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="SHA-256 of the certificate that it must show, as `targets add` writes it; default: any of its CA.",
+    )
+    id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What it must call itself, as `targets add` writes it: an engine's id, a VCH's name; default: any.",
+    )
+
+    @model_validator(mode="after")
+    def _shown(self) -> "TargetSettings":
+        if self.pin is not None and self.cert_path is None:
+            raise ValueError("must have `cert_path` for a `pin`: without TLS it shows no certificate")
+        return self
 
 
 class SignerSettings(Section):

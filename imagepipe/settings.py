@@ -141,7 +141,7 @@ class Settings(Section):
                 hint="set DOCKER_HOST" if name == "env" else f"add [targets.{name}] to {CONFIG_NAME}",
             )
         cert_path = str(found.cert_path) if found.cert_path else None
-        return Target(name, found.kind, found.host, cert_path, found.policy)
+        return Target(name, found.kind, found.host, cert_path, found.policy, found.pin, found.id)
 
     def members(self, names: Iterable[str]) -> tuple[str, ...]:
         """Returns the targets that the names of targets and groups stand for, each once, in their order."""

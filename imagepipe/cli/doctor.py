@@ -10,7 +10,7 @@ from imagepipe.cli.command import Failure, command
 from imagepipe.cli.session import Session
 
 if TYPE_CHECKING:
-    from imagepipe.doctor.checks import Finding
+    from imagepipe.doctor.finding import Finding
 
 __all__ = ["register"]
 
@@ -30,7 +30,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Look at every connection, credential, certificate and version; exit 6 when something will not work."""
-    from imagepipe.doctor.checks import Level, examine
+    from imagepipe.doctor.checks import examine
+    from imagepipe.doctor.finding import Level
 
     wiring = session.wiring(session.settings())
     targets = wiring.targets(target or wiring.target_names)

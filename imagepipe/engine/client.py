@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -25,6 +26,7 @@ from docker.auth import encode_header
 from docker.transport import UnixHTTPAdapter
 
 from imagepipe.engine.failure import classify
+from imagepipe.engine.identity import Pin, PinnedAdapter
 from imagepipe.engine.tls import Certificates
 from imagepipe.engine.transport import FOREIGN, broke_off, explain
 from imagepipe.errors import DeadlineError, SettingsError, UnavailableError
@@ -86,6 +88,7 @@ class Endpoint:
         connect_timeout_s: Longest wait for a connection, in seconds.
         read_timeout_s: Longest wait for an answer that is no stream, in seconds.
         now: The time that certificates are held against, aware.
+        pin: What the host must prove to be before it is asked for anything.
 
     Raises:
         SettingsError: The address has another shape.
@@ -99,6 +102,7 @@ class Endpoint:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pin: Pin | None = None,
     ) -> None:
         if not _HOST.fullmatch(host):
             raise SettingsError(f"not a Docker host: {host!r}", hint="write unix:///path or tcp://host:port")
@@ -110,6 +114,8 @@ class Endpoint:
         scheme = "https" if cert_path is not None else "http"
         self._base = f"{scheme}://{host.removeprefix('tcp://')}" if host.startswith("tcp://") else _SOCKET_BASE
         self._api_version: str | None = None
+        self._pin = pin
+        self._unproven = pin is not None and pin.host_id is not None
 
     @property
     def api_version(self) -> str:
@@ -137,6 +143,21 @@ class Endpoint:
             told = self._json(response)
         if not isinstance(told, dict):
             raise UnavailableError(f"{self.host}: no Docker API", hint="check what answers at this address")
+        return told
+
+    def info(self) -> Mapping[str, Any]:
+        """Returns what `/info` says, once the host is proven to call itself as it is pinned.
+
+        Raises:
+            HostChangedError: It calls itself something else.
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        with self._answer("GET", f"/v{self.api_version}/info") as response:
+            answer = self._json(response)
+        told = answer if isinstance(answer, dict) else {}
+        if self._pin is not None:
+            self._pin.check_id(self.host, told)
+            self._unproven = False
         return told
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
@@ -261,6 +282,8 @@ class Endpoint:
         return files.refused_by((address.hostname or "", address.port or _TLS_PORT), _ALERT_TIMEOUT_S)
 
     def _versioned(self, path: str) -> str:
+        if self._unproven:
+            self.info()
         return f"/v{self.api_version}{path}"
 
     def _session(self) -> requests.Session:
@@ -282,6 +305,8 @@ class Endpoint:
         elif self._cert_path is not None:
             files = Certificates.load(self._cert_path, self._now())
             session.cert, session.verify = (str(files.cert), str(files.key)), str(files.ca)
+            if self._pin is not None and self._pin.certificate is not None:
+                session.mount("https://", PinnedAdapter(partial(self._pin.check_certificate, self.host)))
         return session
 
     def _knock(self, path: str) -> None:

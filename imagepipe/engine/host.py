@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from imagepipe.engine.client import Endpoint, quoted
+from imagepipe.engine.identity import host_id, is_vch
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, RefusedError
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import HostInfo, TargetKind
 from imagepipe.model.reference import Pinned, Repository
 
-__all__ = ["PROBE_LABEL", "EngineHost", "describe", "pinned_names", "volume_stores"]
+__all__ = ["PROBE_LABEL", "EngineHost", "describe", "pinned_names", "system_status", "volume_stores"]
 
 # What our own probes carry, so that nobody takes one for a container that somebody wants.
 PROBE_LABEL: Final = "dev.imagepipe.probe"
-# Source: VIC v1.5.8 cmd/docker/main.go:69, lib/apiservers/engine/backends/backends.go:118.
-_VCH_NAME: Final = "vSphere Integrated Containers"
 # Where a repository digest names no host, Docker Hub is meant. Source: distribution reference/normalize.go.
 _HUB: Final = "docker.io"
 
@@ -42,7 +41,7 @@ class EngineHost:
             UnavailableError: Nothing answers.
         """
         try:
-            return describe(self._endpoint.get("/info") or {}, self._endpoint.version())
+            return describe(self._endpoint.info(), self._endpoint.version())
         except ImagepipeError as error:
             raise error.doing(f"ask {self._endpoint.host} what it is") from error
 
@@ -125,8 +124,8 @@ def describe(info: Mapping[str, Any], version: Mapping[str, Any]) -> HostInfo:
 
     Source: VIC v1.5.8 lib/apiservers/engine/backends/system.go:97-332: keys of SystemStatus begin with a space.
     """
-    vch = str(info.get("ID")) == _VCH_NAME or str(info.get("Driver")).startswith(_VCH_NAME)
-    status = _system_status(info) if vch else {}
+    vch = is_vch(info)
+    status = system_status(info) if vch else {}
     engines = [value for key, value in status.items() if key.endswith("Backend Engine")]
     return HostInfo(
         kind=TargetKind.VCH if vch else TargetKind.DOCKER,
@@ -135,15 +134,17 @@ def describe(info: Mapping[str, Any], version: Mapping[str, Any]) -> HostInfo:
         api_version=str(version.get("ApiVersion") or ""),
         ready=engines == ["RUNNING"] if vch else True,
         whitelist=_whitelist(status),
+        host_id=host_id(info),
     )
 
 
 def volume_stores(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the volume stores that a VCH lists in `/info`. Source: VIC v1.5.8 backends/system.go."""
-    return tuple(_system_status(info).get("VolumeStores", "").split())
+    return tuple(system_status(info).get("VolumeStores", "").split())
 
 
-def _system_status(info: Mapping[str, Any]) -> Mapping[str, str]:
+def system_status(info: Mapping[str, Any]) -> Mapping[str, str]:
+    """Returns what a VCH tells in `/info` beside Docker's own fields; nothing on an engine."""
     pairs = info.get("SystemStatus")
     rows = pairs if isinstance(pairs, list) else []
     return {str(row[0]).strip(): str(row[1]).strip() for row in rows if isinstance(row, list) and len(row) == 2}

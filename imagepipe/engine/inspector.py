@@ -1,26 +1,31 @@
-"""What a doctor asks of a VCH or an engine: networks, volume stores, and when certificates run out.
+"""What a doctor asks of a VCH or an engine beyond what it is: TLS, clock, networks, volume stores, storage.
 
->>> EngineInspector.__name__
-'EngineInspector'
+>>> _bytes("1.953GiB") // 1024**2
+1999
 """
 
-import socket
+import re
 import ssl
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
 from imagepipe.engine.client import Endpoint
-from imagepipe.engine.host import volume_stores
-from imagepipe.errors import CredentialsError, ImagepipeError, UnavailableError
+from imagepipe.engine.host import system_status, volume_stores
+from imagepipe.engine.tls import Certificates
+from imagepipe.errors import ImagepipeError
+from imagepipe.http import tls
+from imagepipe.model.certificate import Certificate, TlsLook
 from imagepipe.model.host import HostFacts
+from imagepipe.ports import Clock
 
 __all__ = ["EngineInspector"]
 
-_HANDSHAKE_TIMEOUT_S: Final = 10.0
+_TLS_PORT: Final = 2376
+# Source: docker/go-units size.go BytesSize, by which a VCH writes sizes: four digits and a unit of 1024.
+_SIZE: Final = re.compile(r"([0-9.e+]+) ?([KMGTPEZY]?)i?B")
+_UNITS: Final = "KMGTPEZY"
+_CA_HINT: Final = "put the certificate of the authority that signed it into ca.pem"
 
 
 class EngineInspector:
@@ -29,45 +34,78 @@ class EngineInspector:
     Args:
         endpoint: Its address.
         cert_path: The folder with ca.pem, cert.pem and key.pem, or None without TLS.
+        clock: The time that certificates are held against.
     """
 
-    def __init__(self, endpoint: Endpoint, cert_path: str | None) -> None:
+    def __init__(self, endpoint: Endpoint, cert_path: str | None, clock: Clock) -> None:
         self._endpoint = endpoint
-        self._folder = Path(cert_path).expanduser() if cert_path else None
+        self._cert_path = cert_path
+        self._clock = clock
 
     def facts(self) -> HostFacts:
-        """Returns networks, volume stores and when certificates run out.
+        """Returns what the host tells of itself.
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.
         """
         try:
+            info = self._endpoint.info()
             networks = tuple(sorted(str(one["Name"]) for one in self._endpoint.get("/networks") or ()))
-            stores = volume_stores(self._endpoint.get("/info") or {})
         except ImagepipeError as error:
             raise error.doing(f"look at {self._endpoint.host}") from error
-        if self._folder is None:
-            return HostFacts(networks, stores)
-        own = x509.load_pem_x509_certificate((self._folder / "cert.pem").read_bytes())
-        return HostFacts(networks, stores, own.not_valid_after_utc, self._server_certificate_ends(self._folder))
+        status = system_status(info)
+        return HostFacts(
+            networks,
+            volume_stores(info),
+            system_time=_moment(info.get("SystemTime")),
+            architecture=str(info.get("Architecture") or ""),
+            root_dir=str(info.get("DockerRootDir") or ""),
+            storage_limit_bytes=_bytes(status.get("VCH storage limit")),
+            storage_used_bytes=_bytes(status.get("VCH storage usage")),
+        )
 
-    def _server_certificate_ends(self, folder: Path) -> datetime | None:
-        """Returns when the certificate that the host shows runs out; verified, or there is none to speak of."""
+    def tls(self) -> TlsLook | None:
+        """Returns what the host shows in a TLS handshake, and what is wrong with it; None without TLS.
+
+        Raises:
+            CredentialsError, SettingsError: Our own files are not usable.
+            UnavailableError: Nobody answers.
+        """
+        files = self._files()
+        if files is None:
+            return None
         address = urlsplit(self._endpoint.host)
-        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-        try:
-            with (
-                socket.create_connection((address.hostname or "", address.port or 2376), _HANDSHAKE_TIMEOUT_S) as plain,
-                context.wrap_socket(plain, server_hostname=address.hostname) as secured,
-            ):
-                shown = secured.getpeercert()
-        except ssl.SSLError as error:
-            raise CredentialsError(
-                f"look at {self._endpoint.host}: TLS: {error.reason}",
-                hint="get fresh certificates from the administrator of this target",
-            ) from error
-        except OSError as error:
-            raise UnavailableError(f"look at {self._endpoint.host}: {error}", hint="check that it is up") from error
-        ends = shown.get("notAfter") if shown else None
-        return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(ends)), UTC) if ends else None
+        context = ssl.create_default_context(cafile=str(files.ca))
+        context.load_cert_chain(files.cert, files.key)
+        place = (address.hostname or "", address.port or _TLS_PORT)
+        return tls.look(place, context, self._clock.now(), ca_hint=_CA_HINT, client=(files.cert, files.key))
+
+    def own_certificate(self) -> Certificate | None:
+        """Returns the certificate that we show; None without TLS; raises as `tls`."""
+        files = self._files()
+        return tls.certificate_of(ssl.PEM_cert_to_DER_cert(_first(files.cert.read_text()))) if files else None
+
+    def _files(self) -> Certificates | None:
+        return Certificates.load(self._cert_path, self._clock.now()) if self._cert_path is not None else None
+
+
+def _first(pem: str) -> str:
+    """Returns the first certificate of a PEM file: our own; the rest is the chain above it."""
+    start, _, rest = pem.partition("-----BEGIN CERTIFICATE-----")
+    del start
+    return f"-----BEGIN CERTIFICATE-----{rest.partition('-----END CERTIFICATE-----')[0]}-----END CERTIFICATE-----\n"
+
+
+def _bytes(text: str | None) -> int | None:
+    found = _SIZE.fullmatch(text or "")
+    if found is None:
+        return None
+    return int(float(found[1]) * 1024 ** (_UNITS.index(found[2]) + 1 if found[2] else 0))
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -54,6 +54,8 @@ class Target:
         host: `tcp://host:port` or `unix:///path`.
         cert_path: Folder with ca.pem, cert.pem and key.pem, or None without TLS.
         policy: The name of the trust policy that guards it.
+        pin: The SHA-256 of the certificate that it must show, as `sha256:…`, or None for any that the CA vouches for.
+        host_id: What it must call itself, or None for anything.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Target:
     host: str
     cert_path: str | None = None
     policy: str | None = None
+    pin: str | None = None
+    host_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class HostInfo:
         api_version: The Docker API version spoken.
         ready: Whether it can take work (a VCH: backend engine RUNNING).
         whitelist: Registries a VCH lets images come from; None: any.
+        host_id: What tells it from others: an engine's id, a VCH's name (all VCHs give the same id).
     """
 
     kind: TargetKind
@@ -82,6 +87,7 @@ class HostInfo:
     api_version: str
     ready: bool
     whitelist: tuple[str, ...] | None = None
+    host_id: str = ""
 
     def allows(self, registry: str) -> bool:
         """Tells whether images may come from a registry; networks and wildcards are left to the VCH, which resolves.
@@ -144,14 +150,20 @@ class HostFacts:
     Attributes:
         networks: Names of the networks that containers can be put on.
         volume_stores: Where a VCH keeps volumes; empty on an engine.
-        client_certificate_ends: When our own certificate runs out, aware; None without TLS.
-        server_certificate_ends: When the host's certificate runs out, aware; None without TLS.
+        system_time: Its clock, aware; None where it does not tell.
+        architecture: `x86_64`, as it says it.
+        root_dir: Where an engine keeps images; "" on a VCH.
+        storage_limit_bytes: How much a VCH may use in all; None without a limit, and on an engine.
+        storage_used_bytes: How much of that is used; None on an engine.
     """
 
     networks: tuple[str, ...]
     volume_stores: tuple[str, ...] = ()
-    client_certificate_ends: datetime | None = None
-    server_certificate_ends: datetime | None = None
+    system_time: datetime | None = None
+    architecture: str = ""
+    root_dir: str = ""
+    storage_limit_bytes: int | None = None
+    storage_used_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imagepipe.events import EventSink
+from imagepipe.model.certificate import Certificate, SiteLook, TlsLook
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, Statement, VerifiedStatement
 from imagepipe.model.host import HostFacts, HostInfo, Inventory, PullReport
@@ -32,9 +33,11 @@ __all__ = [
     "ImagePusher",
     "ManifestSink",
     "ManifestSource",
+    "PerishableSigner",
     "Referrers",
     "Scans",
     "Signer",
+    "Site",
     "SourceControl",
     "Verifier",
 ]
@@ -244,11 +247,49 @@ class HostInspector(Protocol):
     """A host, as a doctor looks at it."""
 
     def facts(self) -> HostFacts:
-        """Returns networks, volume stores and when certificates run out.
+        """Returns what the host tells of itself: clock, networks, volume stores, storage.
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.
         """
+        ...
+
+    def tls(self) -> TlsLook | None:
+        """Returns what the host shows in a TLS handshake, and what is wrong with it; None without TLS.
+
+        Raises:
+            CredentialsError, SettingsError: Our own files are not usable.
+            UnavailableError: Nobody answers.
+        """
+        ...
+
+    def own_certificate(self) -> Certificate | None:
+        """Returns the certificate that we show; None without TLS; raises as `tls`."""
+        ...
+
+
+class Site(Protocol):
+    """Where a registry is served, as a doctor looks at it."""
+
+    def look(self) -> SiteLook:
+        """Returns what it shows to nobody in particular.
+
+        Raises:
+            SettingsError: The CA file is not usable.
+            UnavailableError: Nobody answers.
+        """
+        ...
+
+
+class PerishableSigner(Protocol):
+    """A signer, as a doctor looks at it."""
+
+    def signatory(self) -> Signatory:
+        """Returns who would sign; raises as `Signer.signatory`."""
+        ...
+
+    def expires_at(self) -> datetime | None:
+        """Returns when its identity ends, aware; None where it does not; raises as `Signer.signatory`."""
         ...
 
 

@@ -77,6 +77,10 @@ class KeySigner:
         """Returns the public half."""
         return PublicKey(self._name, _pem(self._private.public_key()))
 
+    def expires_at(self) -> None:
+        """Returns None: a key does not end by itself."""
+        return
+
     def sign(self, statements: Sequence[Statement]) -> tuple[Bundle, ...]:
         """Returns one bundle per statement; nothing is sent anywhere."""
         return tuple(self.seal(Envelope(IN_TOTO_PAYLOAD, statement.payload)) for statement in statements)

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from imagepipe.model.evidence import Bundle, Identity, Statement
 from imagepipe.signing.identity import IdentityTokens
@@ -34,6 +35,10 @@ class KeylessSigner:
             IdentityError: No identity can be had, or it has expired.
         """
         return self._tokens.token().signatory
+
+    def expires_at(self) -> datetime:
+        """Returns when the identity token ends; raises as `signatory`."""
+        return self._tokens.token().expires_at
 
     def sign(self, statements: Sequence[Statement]) -> tuple[Bundle, ...]:
         """Returns one bundle per statement, all under one certificate; the exact bytes of the payloads are signed.

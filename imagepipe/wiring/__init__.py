@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagepipe import __version__
-from imagepipe.errors import InputError, NotFoundError, SettingsError, UsageError
+from imagepipe.errors import ImagepipeError, InputError, NotFoundError, SettingsError, UsageError
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.wiring.adapters import Adapters, SystemClock
 
 if TYPE_CHECKING:
     from imagepipe.doctor.checks import DoctorWorld
+    from imagepipe.doctor.targets import Patient
     from imagepipe.fanout import Outcome
     from imagepipe.model.evidence import Signatory, TrustPolicy
     from imagepipe.model.host import Target
     from imagepipe.model.pipeline import Pipeline
     from imagepipe.model.result import RunResult
     from imagepipe.promote.ports import World
+    from imagepipe.registry.site import HttpSite
 
 __all__ = ["SystemClock", "Wiring"]
 
@@ -174,23 +176,51 @@ class Wiring(Adapters):
             events=self._events,
         )
 
-    def doctor_world(self) -> DoctorWorld:
-        """Returns what a doctor looks at."""
-        from imagepipe.doctor.checks import DoctorWorld, Patient
+    def doctor_world(self, images: Sequence[Reference] = ()) -> DoctorWorld:
+        """Returns what a doctor looks at, the projects of these images too."""
+        from imagepipe.doctor.checks import DoctorWorld
         from imagepipe.engine.host import EngineHost
-        from imagepipe.engine.inspector import EngineInspector
-
-        def connect(target: Target) -> Patient:
-            endpoint = self._endpoint(target.host, target.cert_path)
-            return Patient(EngineHost(endpoint), EngineInspector(endpoint, target.cert_path))
 
         return DoctorWorld(
             registry=self._settings.registry,
             source=self.registry,
+            sites=self._sites(),
             harbor_version=self._harbor_version if self._settings.registry or self._settings.harbor.url else None,
-            signer=None if self._settings.signing.mode == "none" else self._signer,
+            administration=lambda: self.administration,
+            projects=self._projects(images),
+            signer=None if self._settings.signing.mode == "none" else lambda: self._signer,
             build_host=lambda: EngineHost(self._endpoint(self._settings.build.host, None)),
-            connect=connect,
-            policies={name: self._settings.policy(name) for name in self._settings.policies},
+            connect=self.patient,
+            policy=self._settings.policy,
             clock=self._clock,
         )
+
+    def patient(self, target: Target) -> Patient:
+        """Returns a target as a doctor looks at it."""
+        from imagepipe.doctor.targets import Patient
+        from imagepipe.engine.host import EngineHost
+        from imagepipe.engine.identity import Pin
+        from imagepipe.engine.inspector import EngineInspector
+
+        endpoint = self._endpoint(target.host, target.cert_path, Pin.of(target))
+        return Patient(EngineHost(endpoint), EngineInspector(endpoint, target.cert_path, self._clock))
+
+    def _projects(self, images: Sequence[Reference]) -> tuple[str, ...]:
+        """Returns the projects of images and of the pipelines here; those that cannot be read are `plan`'s to tell."""
+        try:
+            repositories = self.repositories(())
+        except ImagepipeError:
+            repositories = ()
+        ours = (one for one in repositories if one.registry == self._settings.registry)
+        named = (image.repository for image in images if image.repository.registry == self._settings.registry)
+        return tuple(dict.fromkeys(one.path.partition("/")[0] for one in (*named, *ours)))
+
+    def _sites(self) -> dict[str, HttpSite]:
+        """Returns where the registry is served, and Harbor where that is elsewhere."""
+        from imagepipe.registry.site import HttpSite
+
+        registry, ca_file = self._settings.registry, self._settings.harbor.ca_file
+        urls = {registry: f"https://{registry}"} if registry else {}
+        if self._settings.harbor.url not in (None, *urls.values()):
+            urls["harbor"] = str(self._settings.harbor.url)
+        return {name: HttpSite(url, ca_file=ca_file, clock=self._clock) for name, url in urls.items()}

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imagepipe.engine.client import Endpoint
+    from imagepipe.engine.identity import Pin
     from imagepipe.events import EventSink
     from imagepipe.evidence.reader import EvidenceReader
     from imagepipe.evidence.writer import EvidenceWriter
     from imagepipe.harbor.connection import Connection
     from imagepipe.model.host import Target
     from imagepipe.model.result import Credential
-    from imagepipe.ports import Scans, Signer
+    from imagepipe.ports import Scans
     from imagepipe.ports.administration import Administration
     from imagepipe.promote.ports import HostPorts
     from imagepipe.registry.client import RegistryClient
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from imagepipe.registry.proof import RegistryProof
     from imagepipe.registry.referrers import RegistryReferrers
     from imagepipe.settings import Settings
+    from imagepipe.signing.key import KeySigner
+    from imagepipe.signing.keyless import KeylessSigner
     from imagepipe.signing.trust import SigstoreTrust
     from imagepipe.wiring.explaining import Explainer
 
@@ -176,7 +179,7 @@ class Adapters:
         return SigstoreTrust.load(self._settings.signing.trust_config)
 
     @cached_property
-    def _signer(self) -> Signer:
+    def _signer(self) -> KeySigner | KeylessSigner:
         signing = self._settings.signing
         if signing.mode == "key":
             from imagepipe.signing.key import KeySigner
@@ -208,18 +211,25 @@ class Adapters:
 
     def _connect(self, target: Target) -> HostPorts:
         from imagepipe.engine.host import EngineHost
+        from imagepipe.engine.identity import Pin
         from imagepipe.engine.inventory import EngineInventory
         from imagepipe.engine.puller import EnginePuller
         from imagepipe.promote.ports import HostPorts
         from imagepipe.wiring.explaining import ExplainedPuller
 
-        endpoint = self._endpoint(target.host, target.cert_path)
+        endpoint = self._endpoint(target.host, target.cert_path, Pin.of(target))
         timeouts = self._settings.timeouts
         puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
         return HostPorts(EngineHost(endpoint), ExplainedPuller(puller, self.explainer), EngineInventory(endpoint))
 
-    def _endpoint(self, host: str, cert_path: str | None) -> Endpoint:
+    def _endpoint(self, host: str, cert_path: str | None, pin: Pin | None = None) -> Endpoint:
         from imagepipe.engine.client import Endpoint
 
         timeouts = self._settings.timeouts
-        return Endpoint(host, cert_path=cert_path, connect_timeout_s=timeouts.connect_s, read_timeout_s=timeouts.read_s)
+        return Endpoint(
+            host,
+            cert_path=cert_path,
+            connect_timeout_s=timeouts.connect_s,
+            read_timeout_s=timeouts.read_s,
+            pin=pin,
+        )

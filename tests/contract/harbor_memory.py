@@ -41,6 +41,8 @@ from imagepipe.ports.administration import Administration
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 Setting = bool | str | int
+# Source: goharbor/harbor v2.15.2 src/common/rbac/project/rbac_role.go
+PUSHERS = (Role.PROJECT_ADMIN, Role.MAINTAINER, Role.DEVELOPER)
 # What a project says of itself before anybody set anything.
 DEFAULTS: Mapping[str, Setting] = {
     **{name: name == "reuse_system_cve_allowlist" for name, kind in PROJECT_SETTINGS.items() if kind is bool},
@@ -181,14 +183,19 @@ class MemoryCallers:
     def rights(self, project: Project) -> frozenset[Right]:
         caller = self.caller()
         roles = self.harbor.members[self.harbor.project(project.name).name]
+        robot = self.harbor.robots.get(caller.name)
+        if robot is not None and robot.project in (None, project.name):
+            return robot.rights
         role = roles.get(Principal(PrincipalKind.USER, caller.name))
+        actions = ("pull", "push") if role in PUSHERS else ("pull",) if role else ()
+        images = frozenset(Right("repository", action) for action in actions)
         if caller.system_admin or role is Role.PROJECT_ADMIN:
             return frozenset(
                 Right(resource, action)
                 for resource in ("project", "member", "robot")
                 for action in ("create", "read", "update", "delete")
-            )
-        return frozenset({Right("project", "read")} if role else ())
+            ) | (images or frozenset({Right("repository", "pull"), Right("repository", "push")}))
+        return images | frozenset({Right("project", "read")} if role else ())
 
 
 @dataclass

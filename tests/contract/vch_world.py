@@ -30,9 +30,10 @@ REGISTRY_PORT = 5443
 
 
 class Authority:
-    """A private CA that writes PEM files."""
+    """A private CA that writes PEM files; `shift` moves the life of what it issues from then on."""
 
     def __init__(self, name: str) -> None:
+        self.shift = timedelta(0)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = self._builder(self._name, self._key.public_key())
@@ -40,7 +41,7 @@ class Authority:
         self.certificate = builder.add_extension(constraints, critical=True).sign(self._key, hashes.SHA256())
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
+        now = datetime.now(UTC) + self.shift
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

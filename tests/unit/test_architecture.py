@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "imagepipe"
 FLOORS = (
     {"errors"},
     {"model", "problems"},
-    {"events", "fanout", "documents", "layers", "sections"},
+    {"events", "fanout", "documents", "layers", "sections", "configfile", "envfile"},
     {"http", "ports", "settings"},
     {"registry", "harbor", "engine", "signing", "source"},
     {"evidence"},
@@ -37,7 +37,7 @@ SEALED = {
     "urllib3": {"engine"},
     "sigstore": {"signing"},
     "sigstore_models": {"signing"},
-    "cryptography": {"signing", "engine"},  # engine: when a client certificate expires
+    "cryptography": {"signing", "engine", "http"},  # engine, http: what certificates say
     "httpx": {"http", "registry", "harbor"},
     "tenacity": {"http"},
     "typer": {"cli"},
@@ -45,6 +45,7 @@ SEALED = {
     "rich": {"cli"},
     "pydantic_settings": {"settings"},
     "yaml": {"documents"},
+    "tomlkit": {"configfile"},
     "starlette": {"cli"},  # only to see whether the sandbox's extra is installed
     "uvicorn": {"cli"},
     "rfc8785": set[str](),

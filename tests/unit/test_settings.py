@@ -551,3 +551,32 @@ def test_a_policy_may_want_an_image_to_have_stood_on_a_group(home: Home) -> None
     assert home.load().policy("prod").after == Soak(("prod-a", "prod-b"), 1)
     home.write(GROUPED + policy % "prd")
     assert "no target named 'prd'; did you mean 'prod'" in home.refusal()[0]
+
+
+def test_a_target_is_pinned_to_a_certificate_and_an_id(home: Home) -> None:
+    pin = f"sha256:{'a' * 64}"
+    lines = [
+        "[targets.a]",
+        'kind = "vch"',
+        'host = "tcp://a:2376"',
+        'cert_path = "/c"',
+        f'pin = "{pin}"',
+        'id = "prod-a"',
+    ]
+    home.write("\n".join(lines))
+    target = home.load().target("a")
+    assert (target.pin, target.host_id) == (pin, "prod-a")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('pin = "sha256:AB"', "pin"),
+        (f'pin = "sha256:{"a" * 64}"', "cert_path"),
+        ('id = ""', "id"),
+    ],
+)
+def test_a_pin_that_can_never_hold_is_refused(home: Home, line: str, said: str) -> None:
+    home.write(f'[targets.a]\nkind = "vch"\nhost = "tcp://a:2376"\n{line}\n')
+    with pytest.raises(SettingsError, match=said):
+        home.load()

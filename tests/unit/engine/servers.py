@@ -45,7 +45,10 @@ class Host:
 
     def _talk(self, plain: socket.socket) -> None:
         plain.settimeout(10)
-        connection = self._tls.wrap_socket(plain, server_side=True) if self._tls else plain
+        with self._tls.wrap_socket(plain, server_side=True) if self._tls else plain as connection:
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             piece = connection.recv(65536)
@@ -62,7 +65,6 @@ class Host:
         connection.sendall(answer)
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
-        connection.close()
 
 
 @contextmanager

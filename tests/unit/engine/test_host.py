@@ -34,6 +34,7 @@ def test_a_vch_is_known_by_its_id_and_its_status_is_read() -> None:
         api_version="1.25",
         ready=True,
         whitelist=("vic.example", "10.0.0.0/8", "*.other.example"),
+        host_id="prod-a",
     )
 
 

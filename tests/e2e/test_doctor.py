@@ -1,0 +1,96 @@
+"""What the doctor finds in the sandbox, well and broken in one way each; it changes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagepipe.sandbox.pki import Authority, expired_client, foreign_client
+from tests.e2e.box import Box
+from tests.e2e.cli import Cli
+
+pytestmark = pytest.mark.sandbox
+
+
+def examined(cli: Cli, *argv: str, config: Path | None = None, code: int = 6) -> dict[tuple[str, str], dict[str, Any]]:
+    """Returns the findings by subject and check; the exit code must be this one, and agree with them."""
+    run = cli.run("doctor", *argv, "--json", config=config)
+    assert run.code == code, run.said
+    document = run.json()
+    assert document["schema"] == "imagepipe.doctor/v1"
+    found = {(one["subject"], one["check"]): one for one in document["findings"]}
+    broken = [one for one in found.values() if one["level"] == "fail"]
+    assert document["healthy"] is (not broken) is (code == 0)
+    assert all(one["hint"] for one in broken)
+    return found
+
+
+def test_a_well_sandbox_is_told_in_one_run_and_nothing_is_changed(box: Box, cli: Cli) -> None:
+    before = [box.host(name).containers() for name in box.document["targets"]]
+    found = examined(cli, code=0)
+    registry = box.registry.host
+    for subject in (registry, "vch-a", "vch-b", "engine-a"):
+        assert found[subject, "tls"]["level"] == "ok"
+        assert "days left" in found[subject, "server certificate"]["detail"]
+        assert found[subject, "clock"]["detail"] == "agrees with ours"
+    assert found["vch-a", "kind"]["detail"] == "vch vch-a"
+    assert found["vch-a", "volume stores"]["detail"] == "default"
+    assert found["vch-a", "whitelist"]["detail"] == registry
+    assert found["vch-a", "networks"]["detail"] == "bridge, public"
+    assert found["vch-a", "free space"]["level"] == found["engine-a", "free space"]["level"] == "note"
+    assert found["vch-a", "harbor"]["level"] == "warn"
+    assert "may pull and push" in found["harbor", "rights in es-sandbox"]["detail"]
+    assert found["harbor", "expiry"]["level"] == "ok"
+    assert "valid until" in found["signing", "identity token"]["detail"]
+    assert [box.host(name).containers() for name in box.document["targets"]] == before
+
+
+def test_a_target_of_another_authority_is_told_by_the_authoritys_name(box: Box, cli: Cli) -> None:
+    other = box.document["targets"]["vch-b"]["cert_path"]
+    names = ("vch-a", "engine-a")
+    found = examined(cli, *names, "vch-b", config=box.config({f"targets.{name}.cert_path": other for name in names}))
+    # The VCH refuses us in the handshake, so that its certificate cannot be had a second time, to be read.
+    for name, signer in (("vch-a", "an authority"), ("engine-a", "engine-a CA")):
+        assert found[name, "tls"]["detail"] == f"its certificate is signed by {signer}, which is not trusted here"
+        assert "ca.pem" in found[name, "tls"]["hint"]
+        assert "signed by vch-b CA" in found[name, "client certificate"]["detail"]
+        assert (name, "reachable") not in found
+    assert found["vch-b", "reachable"]["level"] == "ok"
+
+
+@pytest.mark.parametrize("target", ["vch-a", "engine-a"])
+def test_a_client_certificate_that_has_expired_or_is_foreign_is_told(
+    box: Box, cli: Cli, tmp_path: Path, target: str
+) -> None:
+    pki = box.layout.pki(target)
+    expired = box.config({f"targets.{target}.cert_path": str(expired_client(pki, tmp_path / "expired"))})
+    assert "expired on" in examined(cli, target, config=expired)[target, "reachable"]["detail"]
+    foreign = box.config({f"targets.{target}.cert_path": str(foreign_client(pki, tmp_path / "foreign"))})
+    found = examined(cli, target, config=foreign)
+    assert "refuses our client certificate" in found[target, "reachable"]["detail"]
+    assert "signed by another CA" in found[target, "client certificate"]["detail"]
+
+
+def test_a_registry_of_an_unknown_authority_is_one_finding_with_its_name(box: Box, cli: Cli, tmp_path: Path) -> None:
+    other = Authority.create(tmp_path, "another CA").certificate_file
+    found = examined(cli, "vch-a", config=box.config({"harbor.ca_file": str(other)}))
+    registry = box.registry.host
+    assert "signed by sandbox registry CA, which is not trusted here" in found[registry, "tls"]["detail"]
+    assert "ca_file" in found[registry, "tls"]["hint"]
+    assert [key for key, one in found.items() if one["level"] == "fail"] == [(registry, "tls")]
+
+
+def test_a_reader_is_told_what_its_rights_are_not_enough_for(box: Box, cli: Cli) -> None:
+    guest = box.document["registry"]["users"]["guest"]
+    config = box.config({"harbor.username": guest["username"], "harbor.password_file": guest["password_file"]})
+    found = examined(cli, "engine-a", config=config, code=0)
+    assert found["harbor", "credentials"]["detail"].endswith(f"as {guest['username']}")
+
+
+def test_everything_else_is_told_although_a_file_is_gone(box: Box, cli: Cli, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"signing.mode": "key", "signing.key": str(tmp_path / "gone.key")}
+    changes |= {"policies.sandbox.signed_by": [{"key": str(tmp_path / "gone.pub")}]}
+    found = examined(cli, "vch-a", config=box.config(changes))
+    assert "gone.key" in found["signing", "identity"]["detail"]
+    assert "gone.pub" in found["vch-a", "policy"]["detail"]
+    assert found["vch-a", "reachable"]["level"] == "ok"
