@@ -25,6 +25,7 @@ from imagepipe.cli import (
     run_command,
     sandbox,
     status,
+    targets,
 )
 from imagepipe.cli.command import Failure
 from imagepipe.cli.session import Session
@@ -70,6 +71,7 @@ for _module in (
     robot,
     access,
     doctor,
+    targets,
     config,
     sandbox,
 ):
