@@ -29,6 +29,7 @@ __all__ = [
     "find_upwards",
     "flags_layer",
     "merge",
+    "one_password",
     "place_of",
     "read_toml",
 ]
@@ -42,6 +43,8 @@ _HEADER: Final = re.compile(r"\s*\[+([^\[\]=]+)\]+\s*(?:#.*)?$")
 _ASSIGNMENT: Final = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_.\s-])+?)\s*=""")
 # Source: CPython 3.11 tomllib: the only place where it tells the position.
 _POSITION: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
+# Either may hold the password; the one of the higher layer counts.
+_PASSWORDS: Final = ("password", "password_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,24 @@ def absolute(model: type[BaseModel], layer: Layer, home: Path) -> Layer:
         return value
 
     return replace(layer, values=walk(layer.values, ()))
+
+
+def one_password(layers: Sequence[Layer]) -> list[Layer]:
+    """Returns the layers without the passwords that a higher layer replaces, be it by the other of the two keys."""
+    kept, settled = [], False
+    for layer in layers:
+        harbor = layer.values.get("harbor")
+        here = [key for key in _PASSWORDS if isinstance(harbor, Mapping) and key in harbor]
+        if settled and isinstance(harbor, Mapping):
+            rest = {key: value for key, value in harbor.items() if key not in _PASSWORDS}
+            kept.append(replace(layer, values={**layer.values, "harbor": rest}))
+        else:
+            kept.append(layer)
+        if len(here) == len(_PASSWORDS) and not settled:
+            where = layer.where(("harbor", "password"))
+            raise SettingsError(f"{where}: harbor: both password and password_file", hint="keep password_file")
+        settled = settled or bool(here)
+    return kept
 
 
 def _put(values: dict[str, Any], key: Key, value: object) -> None:

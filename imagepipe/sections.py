@@ -17,6 +17,7 @@ from imagepipe.model.reference import Repository
 
 __all__ = [
     "HOST",
+    "ApprovalSettings",
     "BuildSettings",
     "FreezeSettings",
     "GroupMembers",
@@ -206,6 +207,23 @@ class FreezeSettings(Section):
         return self
 
 
+class ApprovalSettings(Section):
+    """Who must agree to a plan before it is carried out; a rollback waits for nobody."""
+
+    by: list[SignerSettings] = Field(
+        min_length=1,
+        description="Who may approve; never who made the plan, signed the image or carries the plan out. No default.",
+    )
+    count: int = Field(default=1, ge=1, description="How many of them must (count).")
+
+    @model_validator(mode="after")
+    def _enough(self) -> "ApprovalSettings":
+        hands = {one.identity or one.key for one in self.by}
+        if self.count > len(hands):
+            raise ValueError(f"wants {self.count} approvals of {len(hands)} who may give them")
+        return self
+
+
 class PolicySettings(Section):
     """Whose signature counts, and what else must be attached."""
 
@@ -233,6 +251,9 @@ class PolicySettings(Section):
     )
     freeze: list[FreezeSettings] = Field(
         default=[], description="When nothing is promoted but with --override-freeze and --reason; default: never."
+    )
+    approvals: ApprovalSettings | None = Field(
+        default=None, description="Who else must have approved the saved plan (`imagepipe approve`); default: nobody."
     )
 
 

@@ -10,15 +10,24 @@ Order: flag > `IMAGEPIPE_…` (nested with `__`) > `HARBOR_…` and `DOCKER_…`
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 
 from imagepipe.errors import NotFoundError, SettingsError
-from imagepipe.layers import Layer, absolute, environment_layer, find_upwards, flags_layer, merge, place_of, read_toml
-from imagepipe.model.evidence import BuildSource, Freeze, Identity, PublicKey, Signatory, Soak, TrustPolicy
+from imagepipe.layers import (
+    Layer,
+    absolute,
+    environment_layer,
+    find_upwards,
+    flags_layer,
+    merge,
+    one_password,
+    place_of,
+    read_toml,
+)
+from imagepipe.model.evidence import Approvals, BuildSource, Freeze, Identity, PublicKey, Signatory, Soak, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.result import Credential
 from imagepipe.model.scan import Waiver
@@ -60,8 +69,6 @@ _HARBOR_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "HARBOR_USERNAME": ("harbor", "username"),
     "HARBOR_PASSWORD": ("harbor", "password"),
 }
-# Either may hold the password; the one of the higher layer counts.
-_PASSWORDS: Final = ("password", "password_file")
 _SECRET_FILE_BYTES: Final = 64 * 1024
 _MASK: Final = "********"
 
@@ -160,7 +167,8 @@ class Settings(Section):
                 f"no policy named {name!r}{did_you_mean(name, self.policies)}",
                 hint=f"add [policies.{name}] to {CONFIG_NAME}",
             )
-        signed_by = tuple(self._signatory(name, index, entry) for index, entry in enumerate(found.signed_by))
+        signed_by = self._signatories(f"policies.{name}.signed_by", found.signed_by)
+        approvers = found.approvals
         return TrustPolicy(
             name,
             signed_by,
@@ -173,15 +181,21 @@ class Settings(Section):
             require=tuple(dict.fromkeys(found.require)),
             after=Soak(self.members(found.after.targets), found.after.hours) if found.after else None,
             freezes=tuple(Freeze(one.since, one.until, one.why) for one in found.freeze),
+            approvals=Approvals(self._signatories(f"policies.{name}.approvals.by", approvers.by), approvers.count)
+            if approvers
+            else None,
         )
 
     def origin(self, *key: str) -> str:
         """Returns where a key's value comes from: `imagepipe.toml:3`, a variable's name, `default`."""
         return place_of(self._layers, key) or "default"
 
-    def _signatory(self, policy: str, index: int, entry: SignerSettings) -> Signatory:
+    def _signatories(self, key: str, entries: Sequence[SignerSettings]) -> tuple[Signatory, ...]:
+        return tuple(self._signatory(f"{key}.{index}", entry) for index, entry in enumerate(entries))
+
+    def _signatory(self, key: str, entry: SignerSettings) -> Signatory:
         if entry.key is not None:
-            return PublicKey(entry.key.stem, self._read(f"policies.{policy}.signed_by.{index}.key", entry.key))
+            return PublicKey(entry.key.stem, self._read(f"{key}.key", entry.key))
         assert entry.identity is not None
         assert entry.issuer is not None
         return Identity(entry.identity, entry.issuer)
@@ -227,7 +241,7 @@ def load_settings(
         # Docker's variables do not tell what listens there; an engine is what they were made for.
         layers.append(Layer("default", {"targets": {"env": {"kind": "docker"}}}, cwd))
     home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-    layers = _one_password([absolute(Settings, layer, home) for layer in layers])
+    layers = one_password([absolute(Settings, layer, home) for layer in layers])
     try:
         settings = Settings.model_validate(merge(layers), context=layers)
     except ValidationError as error:
@@ -306,24 +320,6 @@ def _foreign_variables(environ: Mapping[str, str], cwd: Path) -> Layer:
         places["targets", "env", "host"] = "DOCKER_HOST"
         places["targets", "env", "cert_path"] = "DOCKER_CERT_PATH"
     return Layer("environment", values, cwd, lambda key: places.get(key, "environment"))
-
-
-def _one_password(layers: Sequence[Layer]) -> list[Layer]:
-    """Returns the layers without the passwords that a higher layer replaces, be it by the other of the two keys."""
-    kept, settled = [], False
-    for layer in layers:
-        harbor = layer.values.get("harbor")
-        here = [key for key in _PASSWORDS if isinstance(harbor, Mapping) and key in harbor]
-        if settled and isinstance(harbor, Mapping):
-            rest = {key: value for key, value in harbor.items() if key not in _PASSWORDS}
-            kept.append(replace(layer, values={**layer.values, "harbor": rest}))
-        else:
-            kept.append(layer)
-        if len(here) == len(_PASSWORDS) and not settled:
-            where = layer.where(("harbor", "password"))
-            raise SettingsError(f"{where}: harbor: both password and password_file", hint="keep password_file")
-        settled = settled or bool(here)
-    return kept
 
 
 def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:

@@ -85,10 +85,10 @@ def history(session: Session, name: Named) -> None:
     found = chains(repository, targets, world, [digest] if digest else [])
     about = repository.pin(digest) if digest else repository
     if digest:
-        entries = timeline(repository.pin(digest), wiring.all_signatories, world)
+        entries = timeline(repository.pin(digest), wiring.all_signatories, world, wiring.all_approvers)
     else:
         images = [place.image for chain in found for place in chain.places]
-        entries = merged(found, decisions(repository, images, wiring.all_signatories, world))
+        entries = merged(found, decisions(repository, images, wiring.all_signatories, world, wiring.all_approvers))
     broken = [f"{chain.target}: {one}" for chain in found for one in chain.breaks]
     error = None
     if broken:

@@ -104,10 +104,12 @@ def digest(session: Session, image: Image) -> None:
 
 def tree(session: Session, image: Image) -> None:
     """Show everything attached to an image, and what of it a configured policy can prove."""
+    from imagepipe.promote.history import attached
+
     wiring = session.wiring(session.settings())
     pinned = wiring.pin(image)
     trusted = wiring.all_signatories
-    found = wiring.reader.findings(pinned, trusted) if trusted else ()
+    found = attached(pinned, trusted, wiring.all_approvers, wiring.reader) if trusted else ()
     proven = {one.descriptor.digest: _signatory(one.proof.verified.signatory) for one in found if one.proof}
     entries: list[dict[str, Any]] = []
     for attachment in wiring.reader.attachments(pinned):

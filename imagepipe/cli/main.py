@@ -14,6 +14,7 @@ import typer
 from imagepipe import __version__
 from imagepipe.cli import (
     access,
+    approval,
     config,
     doctor,
     history,
@@ -63,6 +64,7 @@ def _root(
 for _module in (
     run_command,
     promotion,
+    approval,
     status,
     history,
     image,

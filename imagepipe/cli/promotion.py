@@ -13,9 +13,10 @@ from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, PartialError, UsageError
 
 if TYPE_CHECKING:
-    from imagepipe.model.promotion import PromotionPlan, TargetResult, Terms
+    from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetResult, Terms
     from imagepipe.promote.ports import World
     from imagepipe.promote.record import Promotion
+    from imagepipe.promote.saved import SavedPlan
     from imagepipe.wiring import Wiring
 
 __all__ = ["register"]
@@ -67,7 +68,7 @@ def promote(
     world = wiring.promotion_world()
     terms = Terms(release_hold, override_freeze)
     plan = make_plan(image, wiring.reference(image), targets, world, terms=terms)
-    check_gates(plan)
+    check_gates(plan, later=output is not None)
     if output is not None or (not yes and sys.stdin.isatty()):
         plan = observe(plan, world, jobs=wiring.target_jobs)
     if output is not None:
@@ -85,27 +86,51 @@ def _save(session: Session, plan: PromotionPlan, world: World, file: Path, *, re
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}", hint="name another file with -o") from error
     session.say(describe_plan(plan))
-    session.say(f"saved; carry it out with: imagepipe promote --plan {file}")
+    session.say("\n".join(["saved", *_steps_left(plan, saved, file)]))
     session.answer(saved.to_json(), str(plan.digest))
 
 
+def _steps_left(plan: PromotionPlan, saved: SavedPlan, file: Path) -> list[str]:
+    """Returns what is left to do, a line each."""
+    waits = [f"it waits for {gate.gate}: {gate.reason}" for gate in plan.refused]
+    approve = [f"have it approved with: imagepipe approve {file}"] if saved.made_by else []
+    return [*waits, *approve, f"carry it out with: imagepipe promote --plan {file}"]
+
+
 def _promote_saved(session: Session, file: Path, max_age_h: float, *, yes: bool, reason: str) -> None:
-    from imagepipe.promote.saved import SavedPlan, refresh
+    from imagepipe.promote.saved import refresh
 
     wiring = session.wiring(session.settings())
+    saved = read_plan(file)
+    world = wiring.promotion_world()
+    targets = {name: wiring.target(name) for name in wiring.target_names}
+    reference = wiring.reference(saved.plan.requested)
+    plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)
+    _carry_out(session, plan, wiring, world, yes=yes, reason=_both(saved.reason, reason))
+
+
+def _both(saved: str, now: str) -> str:
+    """Returns the reason that whoever agreed to the plan has read, with what is said when it is carried out."""
+    return "; ".join(dict.fromkeys(one for one in (saved, now) if one))
+
+
+def read_plan(file: Path) -> SavedPlan:
+    """Returns the plan that `promote -o` saved in a file.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InputError: It cannot be read, is no plan, or was changed since.
+    """
+    from imagepipe.promote.saved import SavedPlan
+
     try:
-        saved = SavedPlan.parse(file.read_text(encoding="utf-8"))
+        return SavedPlan.parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError(f"{file}: no such file", hint="make a plan with `imagepipe promote … -o FILE`") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}", hint="give a file that -o wrote") from error
     except InputError as error:
         raise error.doing(str(file)) from error
-    world = wiring.promotion_world()
-    targets = {name: wiring.target(name) for name in wiring.target_names}
-    reference = wiring.reference(saved.plan.requested)
-    plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)
-    _carry_out(session, plan, wiring, world, yes=yes, reason=reason or saved.reason)
 
 
 def _carry_out(session: Session, plan: PromotionPlan, wiring: Wiring, world: World, *, yes: bool, reason: str) -> None:
@@ -125,7 +150,7 @@ def _carry_out(session: Session, plan: PromotionPlan, wiring: Wiring, world: Wor
 def describe_plan(plan: PromotionPlan) -> str:
     """Returns the plan as an operator reads it before agreeing."""
     lines = [f"promote {plan.image}", f"  requested as {plan.requested}; plan {plan.digest.short}"]
-    lines += [f"  gate {gate.gate}: {'ok' if gate.passed else 'NO'}: {gate.reason}" for gate in plan.gates]
+    lines += [f"  gate {gate.gate}: {_said(gate)}: {gate.reason}" for gate in plan.gates]
     for one in plan.targets:
         how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
         now = f"from {one.current}" if one.current else "from nothing on record"
@@ -133,6 +158,10 @@ def describe_plan(plan: PromotionPlan) -> str:
             now += f" (holds {len(one.previous)} of this repository)"
         lines.append(f"  {one.target.name} ({one.target.kind.value}): {now} to manifest {one.image.digest}, {how}")
     return "\n".join(lines)
+
+
+def _said(gate: GateVerdict) -> str:
+    return "ok" if gate.passed else "not yet" if gate.waits else "NO"
 
 
 def describe_promotion(promotion: Promotion) -> str:

@@ -217,4 +217,5 @@ _NAMES = {
     "https://slsa.dev/provenance/v1": "provenance",
     "https://imagepipe.dev/promotion/v1": "promotion record",
     "https://imagepipe.dev/rejection/v1": "rejection",
+    "https://imagepipe.dev/approval/v1": "approval",
 }

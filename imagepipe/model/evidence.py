@@ -19,10 +19,12 @@ from imagepipe.model.reference import Pinned
 from imagepipe.model.scan import Waiver
 
 __all__ = [
+    "APPROVAL_PREDICATE",
     "PROMOTION_PREDICATE",
     "PROVENANCE_PREDICATE",
     "REJECTION_PREDICATE",
     "SIGNATURE_PREDICATE",
+    "Approvals",
     "Artifact",
     "BuildSource",
     "Bundle",
@@ -42,6 +44,7 @@ SIGNATURE_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE_PREDICATE: Final = "https://slsa.dev/provenance/v1"
 PROMOTION_PREDICATE: Final = "https://imagepipe.dev/promotion/v1"
 REJECTION_PREDICATE: Final = "https://imagepipe.dev/rejection/v1"
+APPROVAL_PREDICATE: Final = "https://imagepipe.dev/approval/v1"
 # cosign 2.5 writes v0.1; we write v1 only. Source: in-toto attestation spec v1; cosign v2.5.0 pkg/cosign/attestation
 _STATEMENT_TYPES: Final = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 
@@ -60,6 +63,11 @@ class Identity:
                 hint="without an issuer anybody's provider could vouch",
             )
 
+    @property
+    def hand(self) -> str:
+        """Whose hand it is, whoever vouched: one person with two issuers is one."""
+        return self.identity
+
     def __str__(self) -> str:
         return f"{self.identity} (by {self.issuer})"
 
@@ -70,6 +78,12 @@ class PublicKey:
 
     name: str
     pem: bytes = field(repr=False)
+
+    @property
+    def hand(self) -> str:
+        """Whose hand it is, whatever people call the key, and however its PEM is wrapped."""
+        lines = (line.strip() for line in self.pem.splitlines())
+        return f"key {Digest.of(b''.join(line for line in lines if not line.startswith(b'-----')))}"
 
     def __str__(self) -> str:
         return f"key {self.name}"
@@ -137,6 +151,17 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Approvals:
+    """How many of whom must agree to a saved plan, beside who made it, who signed the image and who carries it out."""
+
+    by: tuple[Signatory, ...]
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.count} of {', '.join(map(str, self.by))}"
+
+
+@dataclass(frozen=True, slots=True)
 class TrustPolicy:
     """Whose signature counts, and what else must be attached; one signatory of the list is enough.
 
@@ -152,6 +177,7 @@ class TrustPolicy:
         require: Predicate types of which one statement by one of them must be attached too.
         after: Where it must have stood before, and for how long; None: nowhere.
         freezes: When nothing is promoted.
+        approvals: Who must agree to a plan; None: nobody.
     """
 
     name: str
@@ -165,6 +191,7 @@ class TrustPolicy:
     require: tuple[str, ...] = ()
     after: Soak | None = None
     freezes: tuple[Freeze, ...] = ()
+    approvals: Approvals | None = None
 
 
 @dataclass(frozen=True, slots=True)

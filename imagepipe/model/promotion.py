@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from imagepipe.model.approval import Request
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.ledger import Link, RecordKind
@@ -20,16 +21,21 @@ __all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "Target
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """What a gate said, and on what ground: `reason` names the evidence or what is missing."""
+    """What a gate said, and on what ground: `reason` names the evidence or what is missing.
+
+    `waits` marks a gate whose no becomes a yes with time, or by what other people do, while the plan stays the same.
+    """
 
     gate: str
     passed: bool
     reason: str
     hint: str | None = None
+    waits: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the verdict as a JSON object."""
-        return {"gate": self.gate, "passed": self.passed, "reason": self.reason}
+        waits = {"waits": True} if self.waits else {}
+        return {"gate": self.gate, "passed": self.passed, "reason": self.reason} | waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,13 @@ class Terms:
         release_hold: Targets may get back what they were rolled back from.
         override_freeze: What is frozen is promoted all the same.
         way_back: This is a rollback: nothing new comes, so that nothing is waited for.
+        request: The saved plan that is looked at, by which approvals are found; None: it was not saved.
     """
 
     release_hold: bool = False
     override_freeze: bool = False
     way_back: bool = False
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class PromotionPlan:
 
     @property
     def digest(self) -> Digest:
-        """The plan's own digest, over what it would do; `requested` and reasons do not count."""
+        """The plan's own digest, over what it would do; `requested`, reasons and what waits do not count."""
         body = {
             "image": str(self.image),
             "targets": [
@@ -105,7 +113,7 @@ class PromotionPlan:
                 }
                 for plan in self.targets
             ],
-            "gates": [{"gate": gate.gate, "passed": gate.passed} for gate in self.gates],
+            "gates": [{"gate": gate.gate, "passed": None if gate.waits else gate.passed} for gate in self.gates],
         }
         return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 

@@ -8,6 +8,7 @@ Every gate is asked, also after one said no, so that an operator sees everything
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from imagepipe.errors import RefusedError, SettingsError
 from imagepipe.model import media
@@ -24,6 +25,7 @@ from imagepipe.model.ledger import Hold
 from imagepipe.model.manifest import ImageConfig, Index, Manifest
 from imagepipe.model.promotion import GateVerdict, Terms
 from imagepipe.model.reference import Pinned
+from imagepipe.promote.approvals import approval_gate
 from imagepipe.promote.ports import World
 from imagepipe.promote.scanning import scan_gate
 from imagepipe.promote.soaking import soak_gates
@@ -88,19 +90,28 @@ def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[
 
 
 def _time_gates(image: Pinned, policy: TrustPolicy, world: World, terms: Terms) -> Iterator[GateVerdict]:
-    """Asks what a rollback is not made to wait for."""
-    if policy.after is not None and not terms.way_back:
-        yield from soak_gates(image, policy, policy.after, world)
-    if policy.freezes and not terms.way_back:
-        now = world.clock.now()
-        freeze = next((one for one in policy.freezes if one.since <= now < one.until), None)
-        overridden = "overridden; " if freeze and terms.override_freeze else ""
-        yield _verdict(
-            f"freeze ({policy.name})",
-            freeze is None or terms.override_freeze,
-            f"{overridden}{freeze}" if freeze else f"not frozen at {now:%Y-%m-%dT%H:%M:%SZ}",
-            "wait until it is over, or promote with --override-freeze and --reason",
-        )
+    """Asks what a rollback is not made to wait for: at three in the morning there may be nobody to approve it."""
+    if terms.way_back:
+        return
+    if policy.after is not None:
+        yield from (replace(gate, waits=True) for gate in soak_gates(image, policy, policy.after, world))
+    if policy.freezes:
+        yield _freeze_gate(policy, world, terms)
+    if policy.approvals is not None:
+        yield approval_gate(image, policy, policy.approvals, terms.request, world)
+
+
+def _freeze_gate(policy: TrustPolicy, world: World, terms: Terms) -> GateVerdict:
+    now = world.clock.now()
+    freeze = next((one for one in policy.freezes if one.since <= now < one.until), None)
+    overridden = "overridden; " if freeze and terms.override_freeze else ""
+    verdict = _verdict(
+        f"freeze ({policy.name})",
+        freeze is None or terms.override_freeze,
+        f"{overridden}{freeze}" if freeze else f"not frozen at {now:%Y-%m-%dT%H:%M:%SZ}",
+        "wait until it is over, or promote with --override-freeze and --reason",
+    )
+    return replace(verdict, waits=True)
 
 
 def _evidence_gate(gate: str, image: Pinned, predicate: str, policy: TrustPolicy, world: World) -> GateVerdict:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from imagepipe.errors import NotFoundError
-from imagepipe.evidence.reader import Finding
+from imagepipe.evidence.reader import EvidenceReader, Finding
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import (
+    APPROVAL_PREDICATE,
     PROMOTION_PREDICATE,
     PROVENANCE_PREDICATE,
     REJECTION_PREDICATE,
@@ -25,18 +26,19 @@ from imagepipe.model.reference import Pinned, Repository
 from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.ports import World
 
-__all__ = ["Happening", "OnTarget", "chains", "decisions", "merged", "timeline"]
+__all__ = ["Happening", "OnTarget", "attached", "chains", "decisions", "merged", "timeline"]
 
 _KINDS: Final = {
     PROVENANCE_PREDICATE: "build",
     SIGNATURE_PREDICATE: "signature",
     PROMOTION_PREDICATE: "promotion",
     REJECTION_PREDICATE: "rejection",
+    APPROVAL_PREDICATE: "approval",
 }
 # What every image has of its own, or what a chain holds already; the rest is what somebody decided about an image.
 _USUAL: Final = (PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, PROMOTION_PREDICATE)
 # Where each kind of statement says when it was made.
-_TIMES: Final = ("finishedOn", "rejectedOn")
+_TIMES: Final = ("finishedOn", "rejectedOn", "approvedOn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +95,41 @@ class Happening:
         }
 
 
-def timeline(image: Pinned, trusted: Sequence[Signatory], world: World) -> tuple[Happening, ...]:
+def timeline(
+    image: Pinned, trusted: Sequence[Signatory], world: World, approvers: Sequence[Signatory] = ()
+) -> tuple[Happening, ...]:
     """Returns everything attached to an image, oldest first.
 
     Args:
         image: The image.
         trusted: Whose word counts.
         world: What is asked.
+        approvers: Whose approvals count, and nothing else that they sign.
     """
-    found = [_happening(image, finding) for finding in world.reader.findings(image, trusted)]
+    found = [_happening(image, finding) for finding in attached(image, trusted, approvers, world.reader)]
     return tuple(sorted(found, key=lambda one: one.at))
+
+
+def attached(
+    image: Pinned,
+    trusted: Sequence[Signatory],
+    approvers: Sequence[Signatory],
+    reader: EvidenceReader,
+    kinds: Sequence[str] | None = None,
+) -> tuple[Finding, ...]:
+    """Returns what is attached to an image; an approval is proven by an approver, and all else by the trusted."""
+    everybody = tuple(dict.fromkeys((*trusted, *approvers)))
+    return tuple(
+        _credited(one, approvers if one.kind == APPROVAL_PREDICATE else trusted)
+        for one in reader.findings(image, everybody, kinds)
+    )
+
+
+def _credited(finding: Finding, trusted: Sequence[Signatory]) -> Finding:
+    if finding.proof is None or finding.proof.verified.signatory in trusted:
+        return finding
+    why = f"signed by {finding.proof.verified.signatory}, whose word no policy takes for that"
+    return replace(finding, proof=None, refusal=why)
 
 
 def chains(
@@ -124,9 +151,13 @@ def chains(
 
 
 def decisions(
-    repository: Repository, images: Sequence[Digest], trusted: Sequence[Signatory], world: World
+    repository: Repository,
+    images: Sequence[Digest],
+    trusted: Sequence[Signatory],
+    world: World,
+    approvers: Sequence[Signatory] = (),
 ) -> tuple[Happening, ...]:
-    """Returns what somebody decided about images, beside bringing them to targets: rejections, for one.
+    """Returns what somebody decided about images, beside bringing them to targets: rejections and approvals.
 
     An image that has left the registry took along what was attached to it.
 
@@ -135,12 +166,13 @@ def decisions(
         images: Which; each is looked at once.
         trusted: Whose word counts.
         world: What is asked.
+        approvers: Whose word counts for approvals.
     """
     kinds = [kind for kind in _KINDS if kind not in _USUAL]
     told = list[Happening]()
     for image in map(repository.pin, dict.fromkeys(images)):
         try:
-            told += [_happening(image, finding) for finding in world.reader.findings(image, trusted, kinds)]
+            told += [_happening(image, one) for one in attached(image, trusted, approvers, world.reader, kinds)]
         except NotFoundError:
             continue
     return tuple(one for one in told if one.kind in {_KINDS[kind] for kind in kinds})
@@ -199,11 +231,20 @@ def _happening(image: Pinned, finding: Finding) -> Happening:
         record,
         Standing.VERIFIED,
         str(verified.signatory),
-        str(said.get("reason") or "") if kind in ("promotion", "rejection") else "",
+        _reason(kind, said),
         tuple(_on_target(one) for one in said.get("targets") or () if isinstance(one, Mapping))
         if kind == "promotion"
         else (),
     )
+
+
+def _reason(kind: str, said: Mapping[str, Any]) -> str:
+    told = str(said.get("reason") or "") if kind in ("promotion", "rejection", "approval") else ""
+    if kind != "approval":
+        return told
+    targets = said.get("targets")
+    where = ", ".join(map(str, targets)) if isinstance(targets, list) else "-"
+    return f"plan {str(said.get('plan')).removeprefix('sha256:')[:12]} for {where}" + (f": {told}" if told else "")
 
 
 def _on_target(said: Mapping[str, Any]) -> OnTarget:

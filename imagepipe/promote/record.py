@@ -46,15 +46,20 @@ class Promotion:
         return tuple(result for result in self.targets if not result.arrival.good)
 
 
-def check_gates(plan: PromotionPlan) -> None:
+def check_gates(plan: PromotionPlan, *, later: bool = False) -> None:
     """Returns when every gate passed.
+
+    Args:
+        plan: What was asked about.
+        later: The plan is only to be saved or approved: what waits for time or for people may still say no.
 
     Raises:
         GateError: At least one gate said no; the message holds each reason.
     """
-    if plan.refused:
-        reasons = "; ".join(f"{gate.gate}: {gate.reason}" for gate in plan.refused)
-        raise GateError(f"promote {plan.image}: refused: {reasons}", hint=plan.refused[0].hint)
+    refused = [gate for gate in plan.refused if not (later and gate.waits)]
+    if refused:
+        reasons = "; ".join(f"{gate.gate}: {gate.reason}" for gate in refused)
+        raise GateError(f"promote {plan.image}: refused: {reasons}", hint=refused[0].hint)
 
 
 def apply(

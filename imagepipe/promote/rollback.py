@@ -7,7 +7,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from imagepipe.errors import NotFoundError, RefusedError
 from imagepipe.events import Warned
@@ -23,8 +22,6 @@ from imagepipe.promote.ports import World
 from imagepipe.promote.record import Promotion, apply, check_gates
 
 __all__ = ["Way", "apply_rollback", "plan_rollback"]
-
-_WAY_BACK: Final = Terms(way_back=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +42,26 @@ class Way:
 def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[PromotionPlan, ...]:
     """Returns one plan per digest that targets go back to; no host is touched.
 
+    A way back waits for nobody: neither soak nor freeze nor approvals are asked for. A digest that by no record was
+    good on the target is no way back, however it is spelled.
+
     Raises:
         NotFoundError: A target has nothing on record to go back to.
         RefusedError: A target is not at the image that is to be left.
     """
     ledger = Ledger(world)
-    goals = dict[Digest, list[Target]]()
+    goals = dict[tuple[Digest, bool], list[Target]]()
     for target in targets:
         goals.setdefault(_goal(way, target, ledger, world), []).append(target)
     return tuple(
-        make_plan(f"{way.repository}@{digest}", Reference(way.repository, digest=digest), group, world, terms=_WAY_BACK)
-        for digest, group in goals.items()
+        make_plan(
+            f"{way.repository}@{digest}",
+            Reference(way.repository, digest=digest),
+            group,
+            world,
+            terms=Terms(way_back=known),
+        )
+        for (digest, known), group in goals.items()
     )
 
 
@@ -73,7 +79,8 @@ def apply_rollback(
     return tuple(apply(plan, world, reason=reason, jobs=jobs, kind=RecordKind.ROLLBACK) for plan in plans)
 
 
-def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
+def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Digest, bool]:
+    """Returns where the target goes, and whether it was good there before."""
     chain = ledger.chain(way.repository, target, near=[one for one in (way.leaving, way.to) if one])
     for broken in chain.breaks:
         world.events(Warned(target.name, f"the ledger of {way.repository} is broken: {broken}"))
@@ -86,7 +93,7 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
             hint="name the repository alone to leave whatever it is at, or --to the digest to go to",
         )
     if way.to is not None:
-        return way.to
+        return way.to, any(entry.good and way.to in (entry.image, entry.digest) for entry in chain.entries)
     if current is None:
         raise NotFoundError(
             f"roll back {way.repository} on {target.name}: no promotion to it is on record",
@@ -95,10 +102,10 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> Digest:
     if done:
         # The same command again, after some targets failed, must not take the others back by one more step.
         world.events(Warned(target.name, f"rolled back to {current.image} already; --to goes further back"))
-        return current.image
+        return current.image, True
     for digest in _good_before(current, chain):
         if not _rejected(way.repository, digest, target, world):
-            return digest
+            return digest, True
     raise NotFoundError(
         f"roll back {way.repository} on {target.name}: nothing good is on record before {current.image}",
         hint="name the digest with --to, or promote another image",

@@ -6,12 +6,13 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, StalePlanError
+from imagepipe.model.approval import Request
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PublicKey, TrustPolicy
 from imagepipe.model.host import Target, TargetKind
@@ -19,8 +20,9 @@ from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Te
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.plan import make_plan, observe
 from imagepipe.promote.ports import World
+from imagepipe.promote.record import check_gates
 
-__all__ = ["MAX_AGE_H", "SCHEMA", "SavedPlan", "refresh"]
+__all__ = ["MAX_AGE_H", "SCHEMA", "SavedPlan", "refresh", "review"]
 
 SCHEMA: Final = "imagepipe.promotion-plan/v1"
 # A working day and the night after it: long enough to have it approved, too short to be forgotten.
@@ -29,6 +31,8 @@ _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 # Clocks of two machines may differ so much before a plan is said to come from the future.
 _SKEW: Final = timedelta(minutes=5)
 _USUAL: Final = Terms()
+# What makes it the same target, wherever it is looked at from.
+_PLACE: Final = ("kind", "host", "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class SavedPlan:
         policies: A digest of every policy that was asked, by name.
         reason: Why, for the record.
         terms: What else the operator said.
+        made_by: Whose hand made it, where a policy wants it approved by others; else "".
     """
 
     plan: PromotionPlan
@@ -48,12 +53,18 @@ class SavedPlan:
     policies: Mapping[str, Digest]
     reason: str = ""
     terms: Terms = _USUAL
+    made_by: str = ""
 
     @classmethod
     def of(cls, plan: PromotionPlan, world: World, *, reason: str = "", terms: Terms = _USUAL) -> "SavedPlan":
-        """Returns the plan as it can be written down now."""
+        """Returns the plan as it can be written down now, without the hints of gates that wait.
+
+        Raises:
+            IdentityError: Others must approve it, and it cannot be told who made it.
+        """
         created = world.clock.now().replace(microsecond=0)
-        return cls(plan, created, fingerprints(plan, world), reason, terms)
+        plan = replace(plan, gates=tuple(replace(gate, hint=None) for gate in plan.gates))
+        return cls(plan, created, fingerprints(plan, world), reason, terms, _our_hand(plan, world) or "")
 
     @classmethod
     def parse(cls, text: str) -> "SavedPlan":
@@ -71,6 +82,7 @@ class SavedPlan:
                 policies={str(name): Digest.parse(digest) for name, digest in data["policies"].items()},
                 reason=str(data["reason"]),
                 terms=Terms(bool(data["release_hold"]), override_freeze=bool(data["override_freeze"])),
+                made_by=str(data.get("made_by", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ImagepipeError) as error:
             raise InputError(f"not a promotion plan: {error}", hint="make one with `imagepipe promote … -o`") from error
@@ -89,6 +101,10 @@ class SavedPlan:
         """Returns `imagepipe.promotion-plan/v1`."""
         return {"schema": SCHEMA, "digest": str(self.plan.digest), "seal": str(self.seal), **self._body()}
 
+    def request(self, carried_out_by: str | None = None) -> Request:
+        """Returns the plan as approvals know it."""
+        return Request(self.seal, self.made_by, carried_out_by)
+
     def text(self) -> str:
         """Returns what goes into the file."""
         return json.dumps(self.to_json(), indent=2) + "\n"
@@ -99,6 +115,7 @@ class SavedPlan:
             "requested": self.plan.requested,
             "image": str(self.plan.image),
             "reason": self.reason,
+            "made_by": self.made_by,
             "release_hold": self.terms.release_hold,
             "override_freeze": self.terms.override_freeze,
             "policies": {name: str(digest) for name, digest in self.policies.items()},
@@ -121,24 +138,58 @@ def refresh(
 
     Raises:
         StalePlanError: The message says everything that moved on.
+        GateError: A gate says no, as it did when the plan was saved; no host was touched.
     """
-    moved = [*_age(saved, world.clock.now(), max_age_h), *_moved_targets(saved.plan, targets)]
-    if moved:
-        raise _stale(saved, moved)
+    _check_standing(saved, targets, world, (*_PLACE, "cert_path"), max_age_h)
+    plan = _again(saved, reference, targets, world, _our_hand(saved.plan, world))
+    check_gates(plan)
+    plan = observe(plan, world, jobs=len(plan.targets))
+    _refuse(saved, _moved_holdings(saved.plan, plan))
+    return plan
+
+
+def review(
+    saved: SavedPlan, reference: Reference, targets: Mapping[str, Target], world: World, *, max_age_h: float = MAX_AGE_H
+) -> PromotionPlan:
+    """Returns the plan as it would be made now, as far as somebody can tell who does not carry it out.
+
+    No host is touched, and where somebody keeps the certificates for one does not matter. Else as `refresh`.
+
+    Raises:
+        StalePlanError: The message says everything that moved on.
+        GateError: A gate says no for good; what only waits may.
+    """
+    _check_standing(saved, targets, world, _PLACE, max_age_h)
+    plan = _again(saved, reference, targets, world, None)
+    check_gates(plan, later=True)
+    return plan
+
+
+def _check_standing(
+    saved: SavedPlan, targets: Mapping[str, Target], world: World, keys: Sequence[str], max_age_h: float
+) -> None:
+    _refuse(saved, [*_age(saved, world.clock.now(), max_age_h), *_moved_targets(saved.plan, targets, keys)])
+
+
+def _again(
+    saved: SavedPlan, reference: Reference, targets: Mapping[str, Target], world: World, carried_out_by: str | None
+) -> PromotionPlan:
     chosen = [targets[one.target.name] for one in saved.plan.targets]
+    terms = replace(saved.terms, request=saved.request(carried_out_by))
     try:
-        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=saved.terms)
+        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=terms)
     except NotFoundError as error:
         raise _stale(saved, [error.message]) from error
-    moved = list(_moved(saved, plan, world))
-    if moved:
-        raise _stale(saved, moved)
-    plan = observe(plan, world, jobs=len(chosen))
-    pairs = zip(saved.plan.targets, plan.targets, strict=True)
-    moved = [one for before, now in pairs for one in _moved_holdings(before, now, plan.image.digest)]
-    if moved:
-        raise _stale(saved, moved)
+    _refuse(saved, _moved(saved, plan, world))
+    _refuse(saved, _moved_holdings(saved.plan, plan))
     return plan
+
+
+def _our_hand(plan: PromotionPlan, world: World) -> str | None:
+    """Returns our own hand where approvals are wanted, which must be another's; None where nobody needs to know."""
+    policies = (world.policies.get(one.target.policy or "") for one in plan.targets)
+    wanted = any(policy is not None and policy.approvals for policy in policies)
+    return world.writer.signatory().hand if wanted else None
 
 
 def fingerprints(plan: PromotionPlan, world: World) -> dict[str, Digest]:
@@ -161,13 +212,13 @@ def _age(saved: SavedPlan, now: datetime, max_age_h: float) -> Iterator[str]:
         yield f"the plan is of {saved.created.strftime(_TIME)}, which is still to come"
 
 
-def _moved_targets(plan: PromotionPlan, targets: Mapping[str, Target]) -> Iterator[str]:
+def _moved_targets(plan: PromotionPlan, targets: Mapping[str, Target], keys: Sequence[str]) -> Iterator[str]:
     for before in (one.target for one in plan.targets):
         now = targets.get(before.name)
         if now is None:
             yield f"target {before.name} is no longer configured"
             continue
-        for what in ("kind", "host", "policy", "cert_path"):
+        for what in keys:
             was, is_now = getattr(before, what), getattr(now, what)
             if was != is_now:
                 yield f"target {now.name}: {what} is now {is_now}, the plan says {was}"
@@ -183,11 +234,16 @@ def _moved(saved: SavedPlan, plan: PromotionPlan, world: World) -> Iterator[str]
         is_now, was_then = verdicts.get(name), old.get(name)
         if is_now is None or was_then is None:
             yield f"gate {name} is {'no longer' if is_now is None else 'newly'} asked"
-        elif is_now.passed != was_then.passed:
+        elif is_now.passed != was_then.passed and not (is_now.passed and was_then.waits):
             yield f"gate {name} now says {'yes' if is_now.passed else 'no'}: {is_now.reason}"
 
 
-def _moved_holdings(before: TargetPlan, now: TargetPlan, image: Digest) -> Iterator[str]:
+def _moved_holdings(saved: PromotionPlan, plan: PromotionPlan) -> Iterator[str]:
+    for before, now in zip(saved.targets, plan.targets, strict=True):
+        yield from _moved_on(before, now, plan.image.digest)
+
+
+def _moved_on(before: TargetPlan, now: TargetPlan, image: Digest) -> Iterator[str]:
     """Yields how a target moved on; what this very plan did already, when it was only half carried out, is not that."""
     if now.current not in (before.current, image):
         was, is_now = before.current or "nothing on record", now.current or "nothing on record"
@@ -200,6 +256,11 @@ def _moved_holdings(before: TargetPlan, now: TargetPlan, image: Digest) -> Itera
     yield from (f"target {now.target.name}: it no longer holds {digest}" for digest in sorted(went))
 
 
+def _refuse(saved: SavedPlan, moved: Iterable[str]) -> None:
+    if found := list(moved):
+        raise _stale(saved, found)
+
+
 def _stale(saved: SavedPlan, moved: list[str]) -> StalePlanError:
     return StalePlanError(
         f"the plan {saved.plan.digest.short} for {saved.plan.image} no longer holds: {'; '.join(moved)}",
@@ -209,7 +270,10 @@ def _stale(saved: SavedPlan, moved: list[str]) -> StalePlanError:
 
 def _plan(data: Mapping[str, Any]) -> PromotionPlan:
     image = Pinned.parse(data["image"])
-    gates = tuple(GateVerdict(str(one["gate"]), one["passed"] is True, str(one["reason"])) for one in data["gates"])
+    gates = tuple(
+        GateVerdict(str(one["gate"]), one["passed"] is True, str(one["reason"]), waits=one.get("waits") is True)
+        for one in data["gates"]
+    )
     targets = tuple(_target(one) for one in data["targets"])
     return PromotionPlan(str(data["requested"]), image, targets, gates)
 

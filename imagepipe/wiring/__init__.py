@@ -102,6 +102,12 @@ class Wiring(Adapters):
         policies = (self._settings.policy(name) for name in self._settings.policies)
         return tuple(dict.fromkeys(who for policy in policies for who in policy.signed_by))
 
+    @cached_property
+    def all_approvers(self) -> tuple[Signatory, ...]:
+        """Everybody whom any policy lets approve plans."""
+        policies = (self._settings.policy(name) for name in self._settings.policies)
+        return tuple(dict.fromkeys(who for one in policies if one.approvals for who in one.approvals.by))
+
     def pipelines(self, names: Iterable[str | Path], assignments: Sequence[str] = ()) -> tuple[Pipeline, ...]:
         """Returns the pipelines named (all, if none is), checked, in build order."""
         from imagepipe.build.load import load_pipelines

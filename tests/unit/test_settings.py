@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from imagepipe.errors import InputError, NotFoundError, SettingsError
-from imagepipe.model.evidence import BuildSource, Freeze, Identity, PublicKey, Soak
+from imagepipe.model.evidence import Approvals, BuildSource, Freeze, Identity, PublicKey, Soak
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.result import Credential
 from imagepipe.model.scan import Waiver
@@ -380,6 +380,7 @@ provenance = { source = "https://git.example/uf/es", branch = "main" }
 require = ["https://spdx.dev/Document"]
 after = { targets = ["staging"], hours = 24 }
 freeze = [{ from = "2026-12-24T00:00:00Z", until = 2027-01-02T00:00:00Z, why = "year's end" }]
+approvals = { by = [{ identity = "b@example.com", issuer = "https://issuer.example" }, { key = "ops.pub" }], count = 2 }
 
 [[policies.prod.waivers]]
 cve = "CVE-2026-1"
@@ -394,6 +395,7 @@ host = "unix:///run/docker.sock"
 
 def test_a_policy_holds_all_its_gates(home: Home) -> None:
     home.write(GATED)
+    (home.project / "ops.pub").write_text("-----BEGIN PUBLIC KEY-----")
     policy = home.load().policy("prod")
     assert (policy.only_fixable, policy.max_scan_age_days) == (True, 7)
     assert policy.waivers == (Waiver("CVE-2026-1", "dana", date(2026, 12, 31)),)
@@ -402,6 +404,14 @@ def test_a_policy_holds_all_its_gates(home: Home) -> None:
     assert policy.after == Soak(("staging",), 24)
     since, until = datetime(2026, 12, 24, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)
     assert policy.freezes == (Freeze(since, until, "year's end"),)
+    ops = PublicKey("ops", b"-----BEGIN PUBLIC KEY-----")
+    assert policy.approvals == Approvals((Identity("b@example.com", "https://issuer.example"), ops), 2)
+
+
+def test_an_approvers_key_that_is_not_there_is_named(home: Home) -> None:
+    home.write(GATED)
+    with pytest.raises(NotFoundError, match=r"policies\.prod\.approvals\.by\.1\.key: no such file"):
+        home.load().policy("prod")
 
 
 @pytest.mark.parametrize(
@@ -410,6 +420,10 @@ def test_a_policy_holds_all_its_gates(home: Home) -> None:
         ('targets = ["staging"]', 'targets = ["stagin"]', "no target named 'stagin'; did you mean 'staging'"),
         ("until = 2027-01-02", "until = 2026-01-02", "must end"),
         ("T00:00:00Z, why", "T00:00:00, why", "timezone"),
+        ("count = 2", "count = 3", r"imagepipe\.toml:\d+: policies\.prod\.approvals: wants 3 approvals of 2 who may"),
+        ('{ key = "ops.pub" }', '{ identity = "b@example.com", issuer = "https://x" }', "wants 2 approvals of 1 who"),
+        ("count = 2", "cont = 2", r"policies\.prod\.approvals\.cont: unknown key; did you mean 'count'"),
+        ("count = 2", "count = 0", r"policies\.prod\.approvals\.count: must be greater"),
     ],
 )
 def test_a_gate_that_makes_no_sense_is_refused(home: Home, good: str, bad: str, said: str) -> None:

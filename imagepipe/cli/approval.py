@@ -1,0 +1,81 @@
+"""`imagepipe approve`: agree to a saved plan, as somebody other than who made it and who carries it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagepipe.cli.command import command
+from imagepipe.cli.promotion import describe_plan, read_plan
+from imagepipe.cli.session import Session
+
+if TYPE_CHECKING:
+    from imagepipe.promote.approve import Approved
+    from imagepipe.promote.saved import SavedPlan
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command of this module."""
+    command(app, "approve")(approve)
+
+
+def approve(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="PLAN", help="What `promote -o` saved.", show_default=False)],
+    max_age: Annotated[float, typer.Option("--max-age", help="How old the plan may be, in hours.", min=0)] = 24.0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; stands in the approval.")] = "",
+) -> None:
+    """Approve a saved plan: sign that exactly it may be carried out, and attach that to the image.
+
+    Nothing is promoted, and no target is asked. A rollback needs no approval.
+    """
+    from dataclasses import replace
+
+    from imagepipe.promote.approve import Desk
+    from imagepipe.promote.saved import review
+
+    saved = read_plan(file)
+    wiring = session.wiring(session.settings())
+    world = wiring.promotion_world()
+    targets = {name: wiring.target(name) for name in wiring.target_names}
+    plan = review(saved, wiring.reference(saved.plan.requested), targets, world, max_age_h=max_age)
+    desk = Desk(saved, world)
+    if desk.given() is None:
+        # What every target held stands in the file; the gates are as they are now.
+        session.say(describe_saved(replace(saved, plan=replace(plan, targets=saved.plan.targets))))
+        session.confirm(f"Approve this plan as {desk.signatory}?", yes=yes)
+    done = desk.approve(reason)
+    session.say(f"{'approved' if done.created else 'approved before'} by {desk.signatory}")
+    for gate in done.gates:
+        session.say(f"  gate {gate.gate}: {'ok' if gate.passed else 'not yet'}: {gate.reason}")
+    if all(gate.passed for gate in done.gates):
+        session.say(f"carry it out with: imagepipe promote --plan {file}")
+    session.answer(approve_document(saved, desk.signatory, done), str(plan.digest))
+
+
+def describe_saved(saved: SavedPlan) -> str:
+    """Returns the plan with all that is in its file, as an approver reads it."""
+    made = f"made by {saved.made_by} on" if saved.made_by else "made on"
+    lines = [f"  {made} {saved.created:%Y-%m-%dT%H:%M:%SZ}" + (f": {saved.reason}" if saved.reason else "")]
+    flags = {"--release-hold": saved.terms.release_hold, "--override-freeze": saved.terms.override_freeze}
+    lines += [f"  with {flag}" for flag, given in flags.items() if given]
+    return "\n".join([describe_plan(saved.plan), *lines])
+
+
+def approve_document(saved: SavedPlan, signatory: Any, done: Approved) -> dict[str, Any]:
+    """Returns `imagepipe.approve/v1`."""
+    return {
+        "schema": "imagepipe.approve/v1",
+        "image": str(saved.plan.image),
+        "plan": str(saved.plan.digest),
+        "seal": str(saved.seal),
+        "by": str(signatory),
+        "record": str(done.record),
+        "created": done.created,
+        "gates": [gate.to_json() for gate in done.gates],
+    }
