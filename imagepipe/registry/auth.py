@@ -36,23 +36,35 @@ class Wanted:
     Attributes:
         repository: `project/name`, or empty for the registry itself.
         action: `pull`, `push` or `delete`.
+        source: The repository that a blob is mounted from, or empty.
     """
 
     repository: str
     action: str
+    source: str = ""
 
     @classmethod
     def by(cls, request: httpx.Request) -> "Wanted":
         """Returns what a request needs, by its method and path."""
         match = _PATH.match(request.url.path)
         action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(request.method, "push")
-        return cls(match.group("repository") if match else "", action)
+        source = request.url.params.get("from", "") if action == "push" else ""
+        return cls(match.group("repository") if match else "", action, source)
 
     @property
-    def scope(self) -> str:
-        """The scope to ask a token for; writing wants reading too. Source: distribution docs/spec/auth/scope.md."""
+    def scopes(self) -> list[str]:
+        """The scopes to ask a token for; writing wants reading too, and mounting wants reading elsewhere.
+
+        Source: distribution docs/spec/auth/scope.md, v2.8.2 registry/handlers/app.go (appendAccessRecords)
+        """
         actions = "pull,push" if self.action == "push" else self.action
-        return f"repository:{self.repository}:{actions}" if self.repository else ""
+        scopes = [f"repository:{self.repository}:{actions}"] if self.repository else []
+        return [*scopes, f"repository:{self.source}:pull"] if self.source else scopes
+
+    def missing(self, token: Token) -> tuple[str, str] | None:
+        """Returns the first action and repository that the token does not claim to allow, or None."""
+        needs = [(self.action, self.repository)] + ([("pull", self.source)] if self.source else [])
+        return next((need for need in needs if not token.allows(need[1], need[0])), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +191,15 @@ class RegistryAuth(httpx.Auth):
     def _token_request(self, challenge: Challenge, wanted: Wanted, request: httpx.Request) -> httpx.Request:
         realm = self._realm(challenge.get("realm"))
         # Our own scope first: a challenge that is remembered may be about another repository.
-        scope = wanted.scope or challenge.get("scope")
-        parameters = {name: text for name, text in (("service", challenge.get("service")), ("scope", scope)) if text}
+        scopes = wanted.scopes or [challenge.get("scope")]
+        given = (("service", challenge.get("service")), *(("scope", scope) for scope in scopes))
+        parameters = httpx.QueryParams([*realm.params.multi_items(), *((name, text) for name, text in given if text)])
         headers = {"User-Agent": request.headers.get("user-agent", ""), "Accept": "application/json"}
         if self._credential is not None:
             headers["Authorization"] = _basic(self._credential)
         return httpx.Request(
             "GET",
-            realm.copy_merge_params(parameters),
+            realm.copy_with(params=parameters),
             headers=headers,
             extensions={name: value for name, value in request.extensions.items() if name == "timeout"},
         )
@@ -227,10 +240,12 @@ class RegistryAuth(httpx.Auth):
             )
         if token is None or token.subject == "":
             return self._not_accepted(said)
-        if token.subject is not None and not token.allows(wanted.repository, wanted.action):
+        missing = wanted.missing(token) if token.subject is not None else None
+        if missing is not None:
+            action, repository = missing
             return PermissionRefusedError(
-                f"{token.subject} may not {wanted.action} {wanted.repository} at {self._registry}: {said}",
-                hint=f"check that the project exists, and ask its admin for the right to {wanted.action}",
+                f"{token.subject} may not {action} {repository} at {self._registry}: {said}",
+                hint=f"check that the project exists, and ask its admin for the right to {action}",
             )
         return CredentialsError(
             f"{self._registry} rejects the token that it gave to {self._credential.username}: {said}",

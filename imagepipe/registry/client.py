@@ -140,6 +140,24 @@ class RegistryClient:
                 raise
         return made
 
+    def mount(self, repository: Repository, digest: Digest, source: Repository) -> None:
+        """Makes a repository hold a blob of another one of the same registry, inside the registry.
+
+        Source: OCI distribution-spec v1.1 "Mounting a blob from another repository"
+
+        Raises:
+            UnsupportedError: The registry wants the bytes instead; the upload that it began ends by itself.
+        """
+        what = f"mount blob {digest} of {source.path} into {repository}"
+        query = httpx.QueryParams({"mount": str(digest), "from": source.path})
+        answer = self.connections.ask(Ask("POST", repository, f"blobs/uploads/?{query}", accept=(201, 202)), what)
+        if answer.status_code != 201:
+            raise UnsupportedError(
+                f"{what}: the registry does not mount it, and asks for its bytes",
+                hint="check that the image is whole and that the account may pull it; a registry that mounts nothing"
+                " needs a copy by other means, such as Harbor's replication",
+            )
+
     def put_manifest(self, repository: Repository, raw: bytes, media_type: str, at: str) -> httpx.Headers:
         """Stores a manifest at a tag or digest and returns the answer's headers.
 

@@ -97,9 +97,21 @@ class RegistryReferrers:
             raise DigestMismatchError(f"{what}: the subject's descriptor is of {subject.digest}")
         with asking(what):
             made = settle(lambda: self._stored(image, subject, artifact), "store it", sleep=self._sleep)
-            with self._one_at_a_time(image):
-                settle(lambda: self._listed(image, made), "list it among the referrers", sleep=self._sleep)
+            self._enlist(image, [made])
         return made
+
+    def enlist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        """Makes sure that manifests, which the repository holds already, are found in the list of what is attached.
+
+        Raises:
+            UnavailableError: The registry does not list them, or others overwrite the list again and again.
+        """
+        with asking(f"list what was copied to {image}"):
+            self._enlist(image, attached)
+
+    def _enlist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        with self._one_at_a_time(image):
+            settle(lambda: self._listed(image, attached), "list it among the referrers", sleep=self._sleep)
 
     def _stored(self, image: Pinned, subject: Descriptor, artifact: Artifact) -> Descriptor | None:
         """Returns the stored manifest's descriptor, or None where the registry does not show its blobs yet."""
@@ -128,16 +140,17 @@ class RegistryReferrers:
         self._client.put_manifest(image.repository, raw, media_type, str(made.digest))
         return made
 
-    def _listed(self, image: Pinned, made: Descriptor) -> bool | None:
-        """Returns True once the artifact is in the list, after putting it there where that is our task, else None."""
+    def _listed(self, image: Pinned, made: Sequence[Descriptor]) -> bool | None:
+        """Returns True once all of it is in the list, after putting it there where that is our task, else None."""
         listed = self._by_api(image)
         if listed is not None:
-            return _names(listed, made) or None
+            return None if _missing(listed, made) else True
         index = self._fallback(image)
-        if not _names(index.get("manifests") or [], made):
-            self._append(image, index, made)
+        missing = _missing(index.get("manifests") or [], made)
+        if missing:
+            self._append(image, index, missing)
         self._sleep(random.uniform(*_SECOND_LOOK_S))  # noqa: S311 -- spreads rivals out, keeps nothing secret
-        return _names(self._fallback(image).get("manifests") or [], made) or None
+        return None if _missing(self._fallback(image).get("manifests") or [], made) else True
 
     def _by_api(self, image: Pinned) -> Sequence[Any] | None:
         """Returns what the referrers API lists, page after page, or None where there is no such API.
@@ -171,13 +184,15 @@ class RegistryReferrers:
             raise RefusedError(f"{what}: it is {index.media_type}, not an index", hint="remove that tag")
         return _index(index.raw, what)
 
-    def _append(self, image: Pinned, index: Mapping[str, Any], made: Descriptor) -> None:
-        """Puts the index with one more entry; the other entries stay as they were written.
+    def _append(self, image: Pinned, index: Mapping[str, Any], made: Sequence[Descriptor]) -> None:
+        """Puts the index with more entries; the other entries stay as they were written.
 
         Beside Docker manifests it is a Docker manifest list, at the same tag.
         """
-        kind = media.DOCKER_LIST if made.media_type == media.DOCKER_MANIFEST else media.OCI_INDEX
-        entries = sorted([*(index.get("manifests") or ()), made.to_json()], key=lambda entry: str(entry.get("digest")))
+        docker = any(one.media_type == media.DOCKER_MANIFEST for one in made)
+        kind = media.DOCKER_LIST if docker else media.OCI_INDEX
+        entries = [*(index.get("manifests") or ()), *(one.to_json() for one in made)]
+        entries.sort(key=lambda entry: str(entry.get("digest")))
         raw = _json({**index, "mediaType": kind, "manifests": entries})
         try:
             self._client.put_manifest(image.repository, raw, kind, fallback_tag(image.digest))
@@ -222,8 +237,9 @@ def _index(raw: bytes, what: str) -> dict[str, Any]:
     return dict(data)
 
 
-def _names(entries: Sequence[Any], made: Descriptor) -> bool:
-    return any(isinstance(entry, dict) and entry.get("digest") == str(made.digest) for entry in entries)
+def _missing(entries: Sequence[Any], made: Sequence[Descriptor]) -> list[Descriptor]:
+    named = {entry.get("digest") for entry in entries if isinstance(entry, dict)}
+    return [one for one in made if str(one.digest) not in named]
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

@@ -28,12 +28,10 @@ class RunningHarbor:
     host: str
     storage: Path
 
-    def connections(
-        self, username: str | None = "developer", *, password: str = PASSWORD, signing: bool = False
-    ) -> Connections:
+    def connections(self, username: str | None = "developer", *, password: str = PASSWORD, **more: Any) -> Connections:
         given = {self.host: Credential(username, password)} if username else {}
         credentials = RegistryCredentials(given, environ={}, home=Path("/nowhere"))
-        return Connections(credentials=credentials, plain_http=[self.host], signing=signing)
+        return Connections(credentials=credentials, plain_http=[self.host], **more)
 
     def api(self, method: str, path: str, **more: Any) -> httpx.Response:
         url = f"http://{self.host}/api/v2.0{path}"

@@ -1,4 +1,4 @@
-"""A registry in memory that keeps the ports `ManifestSource`, `ManifestSink` and `Referrers`.
+"""A registry in memory that keeps the ports `ManifestSource`, `ManifestSink`, `Referrers` and `ImageCopier`.
 
 >>> from imagepipe.model.reference import Reference
 >>> registry = MemoryRegistry()
@@ -8,13 +8,14 @@ True
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from threading import Lock
 from typing import Any
 
 from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError
 from imagepipe.model import media
+from imagepipe.model.copying import Copied
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact
 from imagepipe.model.manifest import Descriptor, Index, Manifest, Platform, parse_manifest
@@ -123,6 +124,18 @@ class MemoryRegistry:
                 attached.append(made)
         return made
 
+    def copy(self, image: Pinned, to: Repository) -> Copied:
+        self._called("copy")
+        before = len(self.blobs)
+        for part in self._parts(image):
+            self.blobs[to, part] = self._blob(image.repository, part)
+        attached = self._attached.get(image, [])
+        for one in attached:
+            self.copy(image.repository.pin(one.digest), to)
+        there = self._attached.setdefault(to.pin(image.digest), [])
+        there.extend(one for one in attached if one not in there)
+        return Copied(len(self.blobs) - before, 0, len(attached))
+
     def add_image(
         self,
         repository: Repository | str,
@@ -213,6 +226,16 @@ class MemoryRegistry:
         if raw is None or image.digest not in self.types:
             raise NotFoundError(f"read {image}: no such manifest")
         return parse_manifest(raw, self.types[image.digest], expected=image.digest)
+
+    def _parts(self, image: Pinned) -> Iterator[Digest]:
+        """Yields the digests of everything that an image is made of, itself last."""
+        manifest = self._manifest(image)
+        if isinstance(manifest, Index):
+            for child in manifest.manifests:
+                yield from self._parts(image.repository.pin(child.digest))
+        else:
+            yield from (part.digest for part in (manifest.config, *manifest.layers))
+        yield image.digest
 
     def _blob(self, repository: Repository, digest: Digest) -> bytes:
         content = self.blobs.get((repository, digest))

@@ -60,6 +60,8 @@ class HarborDouble:
         return self._refuse('Basic realm="harbor"')
 
     def _allowed(self, request: httpx.Request, sent: str) -> bool:
+        if request.url.params.get("from", "p/r") != "p/r":
+            return False  # a blob is mounted from a repository that nobody here may read
         action = "pull" if request.method in ("GET", "HEAD") else "push"
         if sent.startswith("Basic "):
             pair = _pair(request)

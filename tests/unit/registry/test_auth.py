@@ -254,3 +254,17 @@ def test_challenges_are_told_apart(header: str, schemes: list[str]) -> None:
     for challenge in found:
         if challenge.scheme == "bearer":
             assert challenge.get("realm") == "https://a/t"
+
+
+def test_a_mount_asks_for_the_right_to_read_where_the_blob_lies() -> None:
+    request = httpx.Request("POST", "https://vic.example/v2/prod/r/blobs/uploads/?mount=sha256%3Ax&from=dev%2Fr")
+    assert Wanted.by(request) == Wanted("prod/r", "push", "dev/r")
+    assert Wanted.by(request).scopes == ["repository:prod/r:pull,push", "repository:dev/r:pull"]
+
+
+def test_who_may_not_read_where_the_blob_lies_is_told_so() -> None:
+    harbor = HarborDouble()
+    with pytest.raises(PermissionRefusedError, match="bob may not pull dev/r"):
+        client(harbor).post("/v2/p/r/blobs/uploads/?mount=sha256:x&from=dev/r")
+    (asked,) = harbor.token_requests
+    assert asked.url.params.get_list("scope") == ["repository:p/r:pull,push", "repository:dev/r:pull"]
