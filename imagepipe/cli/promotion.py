@@ -33,6 +33,15 @@ def promote(
     to: Annotated[
         list[str] | None, typer.Option("--to", help="A target or a group; may be repeated.", show_default=False)
     ] = None,
+    as_name: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME:TAG",
+            help="Copy it inside the registry first, with all its evidence, and let targets pull the copy; wants --to.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Save the plan to this file, and do nothing else.")
     ] = None,
@@ -51,7 +60,7 @@ def promote(
 ) -> None:
     """Bring an image, by digest, onto targets, and prove what arrived."""
     if plan_file is not None:
-        if image or to or output or release_hold or override_freeze:
+        if image or to or as_name or output or release_hold or override_freeze:
             raise UsageError("--plan holds image, targets and all: give nothing of that beside it")
         _promote_saved(session, plan_file, max_age, yes=yes, reason=reason)
         return
@@ -67,7 +76,8 @@ def promote(
     targets = wiring.targets(to)
     world = wiring.promotion_world()
     terms = Terms(release_hold, override_freeze)
-    plan = make_plan(image, wiring.reference(image), targets, world, terms=terms)
+    name = wiring.reference(as_name) if as_name else None
+    plan = make_plan(image, wiring.reference(image), targets, world, terms=terms, name=name)
     check_gates(plan, later=output is not None)
     if output is not None or (not yes and sys.stdin.isatty()):
         plan = observe(plan, world, jobs=wiring.target_jobs)
@@ -150,6 +160,8 @@ def _carry_out(session: Session, plan: PromotionPlan, wiring: Wiring, world: Wor
 def describe_plan(plan: PromotionPlan) -> str:
     """Returns the plan as an operator reads it before agreeing."""
     lines = [f"promote {plan.image}", f"  requested as {plan.requested}; plan {plan.digest.short}"]
+    if plan.copying:
+        lines.append(f"  copy {plan.copying.source} inside the registry, named {plan.copying.name} when all is there")
     lines += [f"  gate {gate.gate}: {_said(gate)}: {gate.reason}" for gate in plan.gates]
     for one in plan.targets:
         how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
@@ -181,6 +193,8 @@ def promotion_document(promotion: Promotion, error: ImagepipeError | None) -> di
         "targets": [one.to_json() | ({"hint": one.hint} if one.hint else {}) for one in promotion.targets],
         "record": str(promotion.record) if promotion.record else None,
     }
+    if plan.copying:
+        document["copy"] = plan.copying.to_json()
     if error is not None:
         document["error"] = error_body(error)
     return document

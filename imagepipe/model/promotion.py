@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from imagepipe.model.approval import Request
+from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.ledger import Link, RecordKind
@@ -85,12 +86,14 @@ class PromotionPlan:
         image: What that resolved to, once.
         targets: One entry per target, in the user's order.
         gates: Every verdict, also of gates that passed.
+        copying: Where the image is copied from first, and how the copy is called; `image` is the copy then.
     """
 
     requested: str
     image: Pinned
     targets: tuple[TargetPlan, ...]
     gates: tuple[GateVerdict, ...]
+    copying: Copying | None = None
 
     @property
     def refused(self) -> tuple[GateVerdict, ...]:
@@ -114,6 +117,7 @@ class PromotionPlan:
                 for plan in self.targets
             ],
             "gates": [{"gate": gate.gate, "passed": None if gate.waits else gate.passed} for gate in self.gates],
+            **({"copy": self.copying.to_json()} if self.copying else {}),
         }
         return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
@@ -187,6 +191,7 @@ class PromotionRecord:
         finished_at: The same.
         kind: A promotion or a rollback.
         links: Each target's place in the chain of its records, by name.
+        copying: Where the image was copied from, or None.
     """
 
     image: Pinned
@@ -198,6 +203,7 @@ class PromotionRecord:
     targets: tuple[TargetResult, ...]
     kind: RecordKind = RecordKind.PROMOTION
     links: Mapping[str, Link] = field(default_factory=dict, hash=False)
+    copying: Copying | None = None
 
     def to_predicate(self) -> dict[str, Any]:
         """Returns the predicate of the in-toto statement."""
@@ -207,6 +213,7 @@ class PromotionRecord:
             "kind": self.kind.value,
             **({"hold": True} if self.kind is RecordKind.ROLLBACK else {}),
             "image": str(self.image),
+            **({"copy": self.copying.to_json()} if self.copying else {}),
             "plan": str(self.plan),
             "reason": self.reason,
             "startedOn": self.started_at,

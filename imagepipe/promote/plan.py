@@ -11,11 +11,13 @@ from typing import Final
 from imagepipe import fanout
 from imagepipe.errors import NotFoundError, UnsupportedError
 from imagepipe.events import Warned
+from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import VCH_PLATFORM, Target
 from imagepipe.model.manifest import Index, Manifest, Platform
-from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
+from imagepipe.model.promotion import PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
+from imagepipe.promote.copying import copy_gates
 from imagepipe.promote.gates import evaluate, hold_gate
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
@@ -35,7 +37,13 @@ class Subject:
 
 
 def make_plan(
-    requested: str, reference: Reference, targets: Sequence[Target], world: World, *, terms: Terms = _USUAL
+    requested: str,
+    reference: Reference,
+    targets: Sequence[Target],
+    world: World,
+    *,
+    terms: Terms = _USUAL,
+    name: Reference | None = None,
 ) -> PromotionPlan:
     """Returns what promotion would do, with every gate's verdict.
 
@@ -45,25 +53,32 @@ def make_plan(
         targets: Where it should go.
         world: What is asked.
         terms: What else the operator says.
+        name: What it is copied to first, and promoted as; its gates are asked where it is now.
 
     Raises:
         NotFoundError: There is no such image.
-        UnsupportedError: An index without linux/amd64.
+        UnsupportedError: An index without linux/amd64, or a name in another registry.
+        InputError: The name cannot be a copy's.
     """
     subject = find_subject(reference, world)
+    copying = Copying(subject.image, name) if name else None
+    image = copying.image if copying else subject.image
     gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world, terms)
     ledger, digests = Ledger(world), (subject.image.digest, subject.platform.digest)
-    plans, holds = list[TargetPlan](), list[GateVerdict]()
+    plans, holds = list[TargetPlan](), list(copy_gates(copying, subject.platform, targets, world) if copying else ())
     for target in targets:
-        newest = ledger.newest(subject.image.repository, target, near=digests)
-        current = ledger.current(subject.image.repository, target, newest)
-        held = newest.link.holds if newest else ()
+        newest = ledger.newest(image.repository, target, near=digests)
+        current = ledger.current(image.repository, target, newest)
+        held = [*(newest.link.holds if newest else ())]
+        if copying is not None:
+            before = ledger.newest(subject.image.repository, target, near=digests)
+            held += before.link.holds if before else ()
         holds.append(hold_gate(target, held, digests, release=terms.release_hold))
-        plan = _plan_target(target, subject)
+        plan = _plan_target(target, image.repository.pin(subject.platform.digest))
         plans.append(
             replace(plan, current=current.image if current else None, newest=newest.record if newest else None)
         )
-    return PromotionPlan(requested, subject.image, tuple(plans), (*gates, *holds))
+    return PromotionPlan(requested, image, tuple(plans), (*gates, *holds), copying)
 
 
 def observe(plan: PromotionPlan, world: World, *, jobs: int) -> PromotionPlan:
@@ -120,6 +135,5 @@ def _platform_manifest(image: Pinned, manifest: Manifest | Index, world: World) 
     return found
 
 
-def _plan_target(target: Target, subject: Subject) -> TargetPlan:
-    image = subject.image.repository.pin(subject.platform.digest)
+def _plan_target(target: Target, image: Pinned) -> TargetPlan:
     return TargetPlan(target, image, None if target.kind.pulls_by_digest else image.carrier)

@@ -14,6 +14,7 @@ from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.ports import Clock, ContainerHost, HostInventory, ImagePuller, ManifestSink, ManifestSource, Scans
+from imagepipe.ports.copying import ImageCopier
 
 __all__ = ["HostPorts", "World"]
 
@@ -34,6 +35,7 @@ class World:
     Attributes:
         source: Where manifests are read.
         sink: Where carrier tags are written.
+        copier: What copies inside the registry.
         reader: What proves signatures.
         writer: What attaches the record.
         scans: Opens where scans are read; called only where a policy wants one.
@@ -48,6 +50,7 @@ class World:
 
     source: ManifestSource
     sink: ManifestSink
+    copier: ImageCopier
     reader: EvidenceReader
     writer: EvidenceWriter
     scans: Callable[[], Scans]

@@ -16,6 +16,7 @@ from imagepipe.model.evidence import PROMOTION_PREDICATE, Statement
 from imagepipe.model.ledger import RecordKind
 from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
+from imagepipe.promote.copying import copy
 from imagepipe.promote.execute import promote_to
 from imagepipe.promote.linking import Linker
 from imagepipe.promote.plan import find_subject
@@ -84,10 +85,13 @@ def apply(
 
 
 def _apply(plan: PromotionPlan, world: World, reason: str, jobs: int, kind: RecordKind) -> Promotion:
-    subject = find_subject(Reference(plan.image.repository, digest=plan.image.digest), world)
+    source = plan.copying.source if plan.copying else plan.image
+    subject = find_subject(Reference(source.repository, digest=source.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
     signatory = world.writer.signatory()  # a promotion that could not be put on record is not begun
+    if plan.copying is not None:
+        copy(plan.copying, world)
     started = world.clock.now()
     hosts = _by_host(plan.targets)
     outcomes = fanout.each(hosts, lambda group: [promote_to(one, subject.platform, world) for one in group], jobs=jobs)
@@ -102,6 +106,7 @@ def _apply(plan: PromotionPlan, world: World, reason: str, jobs: int, kind: Reco
         gates=plan.gates,
         targets=targets,
         kind=kind,
+        copying=plan.copying,
     )
     try:
         with step(world.events, "record", str(plan.image)) as note:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, StalePlanError
 from imagepipe.model.approval import Request
+from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PublicKey, TrustPolicy
 from imagepipe.model.host import Target, TargetKind
@@ -121,6 +122,7 @@ class SavedPlan:
             "policies": {name: str(digest) for name, digest in self.policies.items()},
             "targets": [_target_json(one) for one in self.plan.targets],
             "gates": [gate.to_json() for gate in self.plan.gates],
+            **({"copy": self.plan.copying.to_json()} if self.plan.copying else {}),
         }
 
 
@@ -177,7 +179,8 @@ def _again(
     chosen = [targets[one.target.name] for one in saved.plan.targets]
     terms = replace(saved.terms, request=saved.request(carried_out_by))
     try:
-        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=terms)
+        name = saved.plan.copying.name if saved.plan.copying else None
+        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=terms, name=name)
     except NotFoundError as error:
         raise _stale(saved, [error.message]) from error
     _refuse(saved, _moved(saved, plan, world))
@@ -275,7 +278,8 @@ def _plan(data: Mapping[str, Any]) -> PromotionPlan:
         for one in data["gates"]
     )
     targets = tuple(_target(one) for one in data["targets"])
-    return PromotionPlan(str(data["requested"]), image, targets, gates)
+    copying = Copying.parse(data["copy"]) if "copy" in data else None
+    return PromotionPlan(str(data["requested"]), image, targets, gates, copying)
 
 
 def _target(data: Mapping[str, Any]) -> TargetPlan:

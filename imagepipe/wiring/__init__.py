@@ -166,10 +166,12 @@ class Wiring(Adapters):
         """Returns what promotion talks to."""
         from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
+        from imagepipe.registry.copying import RegistryCopier
 
         return World(
             source=self.registry,
             sink=self.registry,
+            copier=RegistryCopier(self.registry, self._referrers),
             reader=self.reader,
             writer=self.writer,
             scans=lambda: self.scans,

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli, Run
+from tests.e2e.images import hand_made
 from tests.e2e.traces import traces
 from tests.e2e.workspace import Workspace
 
@@ -175,3 +176,17 @@ def test_an_image_is_built_signed_verified_and_promoted_without_oci_manifests(vi
     assert vic.box.host("vch-a").holds(pinned)
     (again,) = vic.cli.run(*promote).ok().json()["targets"]
     assert again["outcome"] == "present"
+
+
+def test_an_image_is_released_into_another_project_with_its_evidence(vic: Vic, project: str) -> None:
+    pinned = vic.box.registry.push("es-sandbox/released", "1", hand_made("released on vic"))
+    vic.run("sign", pinned).ok()
+    promote = ("promote", pinned, "--to", "vch-b", "--as", f"{project}/released:1.4", "--yes", "--json")
+    done = vic.run(*promote).ok().json()
+    assert done["image"] == pinned.replace("es-sandbox/released", f"{project}/released")
+    assert vic.box.host("vch-b").holds(done["image"])
+    before, after = (vic.run("tree", one, "--json").ok().json()["attached"] for one in (pinned, done["image"]))
+    assert [one for one in after if one["digest"] != done["record"]] == before
+    assert len(before) == 1
+    assert vic.run("verify", f"{project}/released:1.4").ok().out.strip() == done["image"]
+    assert vic.run(*promote).ok().json()["record"] == done["record"]

@@ -80,6 +80,7 @@ class Small:
         return World(
             source=self.registry,
             sink=self.registry,
+            copier=self.registry,
             reader=reader,
             writer=EvidenceWriter(signer=self.signer, referrers=self.registry, reader=reader, clock=clock),
             scans=lambda: self.scans,
