@@ -28,6 +28,7 @@ __all__ = [
     "environment_layer",
     "find_upwards",
     "flags_layer",
+    "foreign_layer",
     "merge",
     "one_password",
     "place_of",
@@ -37,6 +38,11 @@ __all__ = [
 # A configuration is a few KiB; more is a mistake.
 _MAX_BYTES: Final = 1024 * 1024
 _NESTED: Final = "__"
+_HARBOR_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
+    "HARBOR_URL": ("harbor", "url"),
+    "HARBOR_USERNAME": ("harbor", "username"),
+    "HARBOR_PASSWORD": ("harbor", "password"),
+}
 # Source: TOML 1.0.0 "Keys": bare, basic and literal strings.
 _PART: Final = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _HEADER: Final = re.compile(r"\s*\[+([^\[\]=]+)\]+\s*(?:#.*)?$")
@@ -166,6 +172,26 @@ def environment_layer(
         _put(values, key, _parsed(name, environ[name], kind))
         places[key] = name
     return Layer("environment", values, base, lambda key: _variable(places, key))
+
+
+def foreign_layer(environ: Mapping[str, str], base: Path, *, is_host: Callable[[str], bool]) -> Layer:
+    """Returns what Harbor's and Docker's own variables say; a `DOCKER_HOST` that is no host of ours is left alone."""
+    values: dict[str, Any] = {}
+    places: dict[Key, str] = {}
+    for name, (section, key) in _HARBOR_VARIABLES.items():
+        if environ.get(name):
+            values.setdefault(section, {})[key] = environ[name]
+            places[section, key] = name
+    host = environ.get("DOCKER_HOST", "")
+    if is_host(host):
+        target = {"host": host}
+        # Source: docker-py utils.kwargs_from_env: either of the two variables turns TLS on; ~/.docker is its default.
+        if environ.get("DOCKER_CERT_PATH") or environ.get("DOCKER_TLS_VERIFY"):
+            target["cert_path"] = environ.get("DOCKER_CERT_PATH") or "~/.docker"
+        values["targets"] = {"env": target}
+        places["targets", "env", "host"] = "DOCKER_HOST"
+        places["targets", "env", "cert_path"] = "DOCKER_CERT_PATH"
+    return Layer("environment", values, base, lambda key: places.get(key, "environment"))
 
 
 def absolute(model: type[BaseModel], layer: Layer, home: Path) -> Layer:

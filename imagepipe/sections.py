@@ -16,7 +16,6 @@ from imagepipe.model.host import TargetKind
 from imagepipe.model.reference import Repository
 
 __all__ = [
-    "HOST",
     "ApprovalSettings",
     "BuildSettings",
     "FreezeSettings",
@@ -32,10 +31,11 @@ __all__ = [
     "TargetSettings",
     "Timeouts",
     "WaiverSettings",
+    "is_host",
 ]
 
 # Source: Docker's DOCKER_HOST; a VCH listens on tcp with TLS, an engine on either.
-HOST: Final = re.compile(r"tcp://[^\s/@]+:[0-9]{1,5}/?|unix:///\S+")
+_HOST_PATTERN: Final = re.compile(r"tcp://[^\s/@]+:[0-9]{1,5}/?|unix:///\S+")
 _URL: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 
 
@@ -46,8 +46,13 @@ def _registry(value: str) -> str:
         raise ValueError(f"{error.message}; {error.hint}") from error
 
 
+def is_host(value: str) -> bool:
+    """Tells whether a value names a Docker endpoint as we can reach one."""
+    return _HOST_PATTERN.fullmatch(value) is not None
+
+
 def _host(value: str) -> str:
-    if not HOST.fullmatch(value):
+    if not is_host(value):
         raise ValueError("must be tcp://host:port or unix:///path")
     return value
 

@@ -22,6 +22,7 @@ from imagepipe.layers import (
     environment_layer,
     find_upwards,
     flags_layer,
+    foreign_layer,
     merge,
     one_password,
     place_of,
@@ -33,7 +34,6 @@ from imagepipe.model.result import Credential
 from imagepipe.model.scan import Waiver
 from imagepipe.problems import Key, did_you_mean, dotted, problems_of
 from imagepipe.sections import (
-    HOST,
     BuildSettings,
     GroupMembers,
     HarborSettings,
@@ -44,6 +44,7 @@ from imagepipe.sections import (
     SigningSettings,
     TargetSettings,
     Timeouts,
+    is_host,
 )
 
 __all__ = [
@@ -64,11 +65,6 @@ CONFIG_NAME: Final = "imagepipe.toml"
 _PREFIX: Final = "IMAGEPIPE_"
 # Names with our prefix that are no settings: --config itself, and what the sandbox keeps for itself.
 _NOT_SETTINGS: Final = ("IMAGEPIPE_CONFIG", "IMAGEPIPE_SANDBOX")
-_HARBOR_VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
-    "HARBOR_URL": ("harbor", "url"),
-    "HARBOR_USERNAME": ("harbor", "username"),
-    "HARBOR_PASSWORD": ("harbor", "password"),
-}
 _SECRET_FILE_BYTES: Final = 64 * 1024
 _MASK: Final = "********"
 
@@ -234,7 +230,7 @@ def load_settings(
         SettingsError: Lists every problem as `file:line: key: what`, or with the variable in place of the file.
         NotFoundError: `config_file` is not there.
     """
-    lower = [_foreign_variables(environ, cwd), *_files(config_file, cwd, environ)]
+    lower = [foreign_layer(environ, cwd, is_host=is_host), *_files(config_file, cwd, environ)]
     ours = environment_layer(Settings, environ, prefix=_PREFIX, base=cwd, known=merge(lower), ignore=_NOT_SETTINGS)
     layers = [flags_layer(flags, cwd), ours, *lower]
     if place_of(layers, ("targets", "env", "host")):
@@ -300,26 +296,6 @@ def _users_folder(environ: Mapping[str, str], variable: str, default: str) -> Pa
     base = environ.get(variable, "")
     home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
     return (Path(base) if base.startswith("/") else home / default) / "imagepipe"
-
-
-def _foreign_variables(environ: Mapping[str, str], cwd: Path) -> Layer:
-    """Returns what Harbor's and Docker's own variables say."""
-    values: dict[str, Any] = {}
-    places: dict[Key, str] = {}
-    for name, (section, key) in _HARBOR_VARIABLES.items():
-        if environ.get(name):
-            values.setdefault(section, {})[key] = environ[name]
-            places[section, key] = name
-    host = environ.get("DOCKER_HOST", "")
-    if HOST.fullmatch(host):
-        target = {"host": host}
-        # Source: docker-py utils.kwargs_from_env: either of the two variables turns TLS on; ~/.docker is its default.
-        if environ.get("DOCKER_CERT_PATH") or environ.get("DOCKER_TLS_VERIFY"):
-            target["cert_path"] = environ.get("DOCKER_CERT_PATH") or "~/.docker"
-        values["targets"] = {"env": target}
-        places["targets", "env", "host"] = "DOCKER_HOST"
-        places["targets", "env", "cert_path"] = "DOCKER_CERT_PATH"
-    return Layer("environment", values, cwd, lambda key: places.get(key, "environment"))
 
 
 def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:
