@@ -153,7 +153,7 @@ def test_who_may_not_push_there_is_told_before_a_host_is_touched(box: Box, dev: 
     argv = ("promote", image, "--to", "vch-a", "--as", "closed/hello:1", "--yes", "--json")
     dev.run(*argv, config=box.everybody_away()).fails(5, "may not pull closed/hello", hint="admin")
     argv = ("promote", image, "--to", "vch-a", "--as", "nowhere/hello:1", "--yes", "--json")
-    dev.run(*argv, config=box.everybody_away()).fails(5, "nowhere", hint="check that the project exists")
+    dev.run(*argv, config=box.everybody_away()).fails(5, "nowhere", hint="run `imagepipe project create nowhere`")
 
 
 @pytest.mark.parametrize(
