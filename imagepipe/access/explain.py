@@ -5,12 +5,14 @@
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from imagepipe.access.facts import Facts, Image
+from imagepipe.errors import ImagepipeError
 from imagepipe.model.access import Right, Role
 
 __all__ = ["Cause", "Facts", "Image", "explain", "explain_words"]
@@ -44,6 +46,10 @@ class Cause:
             return self.fix
         who = _WHO.get(self.kind)
         return f"let {who} run `{self.fix}`" if who else f"run `{self.fix}`"
+
+    def behind(self, error: ImagepipeError) -> ImagepipeError:
+        """Returns the error with the cause behind its words, and the fix as its hint."""
+        return type(error)(f"{error.message} (cause: {self.message})", hint=self.hint, cause=self.to_json())
 
     def to_json(self) -> dict[str, str]:
         """Returns the cause as a JSON object."""
@@ -109,7 +115,9 @@ def _project(facts: Facts) -> Iterator[Cause]:
         yield Cause("robot_rights", message, _new_robot(name, facts.who.rpartition("+")[2], can))
     elif facts.hidden:
         message = f"project {name} exists, and {facts.who} is no member of it"
-        yield Cause("no_member", message, f"imagepipe member add {name} {facts.who} --role {_needed(facts)}")
+        yield Cause(
+            "no_member", message, f"imagepipe member add {name} {shlex.quote(facts.who)} --role {_needed(facts)}"
+        )
     elif facts.project is None:
         message = f"there is no project {name} that {facts.who} may see{facts.near}"
         yield Cause("project_missing", message, f"imagepipe project create {name}")
@@ -151,11 +159,13 @@ def _rights(facts: Facts) -> Iterator[Cause]:
         yield Cause("robot_rights", message, _new_robot(name, login, can))
     elif facts.role is not None:
         message = f"{facts.who} is {facts.role} of {name}, who may not {needed.action}"
-        yield Cause("role", message, f"imagepipe member set {name} {facts.who} --role {_needed(facts)}")
+        yield Cause("role", message, f"imagepipe member set {name} {shlex.quote(facts.who)} --role {_needed(facts)}")
     else:
         perhaps = f", unless through {', '.join(facts.groups)}" if facts.groups else ""
         message = f"{facts.who} is no member of {name}{perhaps}, and may not {needed.action}"
-        yield Cause("no_member", message, f"imagepipe member add {name} {facts.who} --role {_needed(facts)}")
+        yield Cause(
+            "no_member", message, f"imagepipe member add {name} {shlex.quote(facts.who)} --role {_needed(facts)}"
+        )
 
 
 def _immutable(facts: Facts) -> Iterator[Cause]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.session import Session
-from imagepipe.errors import ImagepipeError, RefusedError
+from imagepipe.errors import ImagepipeError, PermissionRefusedError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from imagepipe.model.access import Member, Principal, Project
     from imagepipe.ports.administration import Administration
 
-__all__ = ["Force", "ProjectName", "Yes", "open_harbor", "principal_of", "protect"]
+__all__ = ["Force", "ProjectName", "Yes", "open_harbor", "principal_of", "protect", "why_refused"]
 
 # Whoever presses TAB waits no longer.
 _COMPLETION_S = 2.0
+# A handful of requests; who waits longer would rather have the refusal alone.
+_CAUSE_S = 8.0
 
 
 def open_harbor(session: Session) -> Administration:
@@ -58,6 +60,23 @@ def protect(project: Project, member: Member, admin: Administration, *, force: b
             f"{member.principal} is you: you would no longer be {member.role} of {project.name}",
             hint="let somebody else do it, or add --force",
         )
+
+
+def why_refused(session: Session, error: PermissionRefusedError, project: str, *, reading: bool) -> ImagepipeError:
+    """Returns a refused call's error with its cause; the same error where Harbor does not tell one in time."""
+    from imagepipe.access.calls import explain_call
+    from imagepipe.events import Output
+    from imagepipe.fanout import within
+
+    if error.cause is not None or "system administrator" in error.message:
+        return error
+    what = f"ask Harbor about {project}"
+    try:
+        cause = within(_CAUSE_S, what, lambda: explain_call(project, open_harbor(session), reading=reading))
+    except ImagepipeError as unknown:
+        session.sink(Output("explain", project, unknown.message))
+        return error
+    return error if cause is None else cause.behind(error)
 
 
 def complete_projects(context: typer.Context, incomplete: str) -> list[str]:

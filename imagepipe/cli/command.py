@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import threading
 import time
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from imagepipe.cli.session import Session
-from imagepipe.errors import ImagepipeError, InterruptedByUserError
+from imagepipe.errors import ImagepipeError, InterruptedByUserError, PermissionRefusedError
 
 __all__ = ["Failure", "command"]
 
 # Enough for a request that is nearly answered, and for removing a probe's container; a build or pull is hung up on.
 _GRACE_S = 3.0
+# Commands that change nothing, and show what every member may see.
+_READING = ("list", "show", "export", "plan", "review")
 _COMMON: dict[str, Any] = {
     "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
     "config": Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")],
@@ -52,10 +54,13 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
             for key, kind in _COMMON.items()
         ]
 
-        @functools.wraps(function)
+        @wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
             session = Session(**{key: kwargs.pop(key) for key in _COMMON})
-            code = _guard(session, lambda: function(session, *args, **kwargs))
+            about = kwargs.get("project") or next(iter(kwargs.get("projects") or ()), None)
+            code = _guard(
+                session, lambda: function(session, *args, **kwargs), partial(_explained, session, name, about)
+            )
             if code:
                 raise Failure(code)
 
@@ -69,13 +74,13 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
     return register
 
 
-def _guard(session: Session, work: Callable[[], None]) -> int:
+def _guard(session: Session, work: Callable[[], None], explained: Callable[[ImagepipeError], ImagepipeError]) -> int:
     try:
         work()
     except Failure as failure:
         return failure.exit_code
     except ImagepipeError as error:
-        session.fail(error)
+        session.fail(explained(error))
         return error.exit_code
     except KeyboardInterrupt:
         _let_end(session)
@@ -85,6 +90,15 @@ def _guard(session: Session, work: Callable[[], None]) -> int:
     finally:
         session.close()
     return 0
+
+
+def _explained(session: Session, name: str, project: str | None, error: ImagepipeError) -> ImagepipeError:
+    """Returns the error of a call about a project with its cause, if Harbor refused the call and tells why."""
+    if project is None or not isinstance(error, PermissionRefusedError):
+        return error
+    from imagepipe.cli.administration import why_refused
+
+    return why_refused(session, error, project, reading=name in _READING)
 
 
 def _let_end(session: Session) -> None:

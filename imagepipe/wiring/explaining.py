@@ -110,7 +110,7 @@ class Explainer:
             return error
         if cause is None or cause.kind == "none":
             return error
-        return type(error)(f"{error.message} (cause: {cause.message})", hint=cause.hint, cause=cause.to_json())
+        return cause.behind(error)
 
     def _cause(self, what: Reference | Pinned | Repository, said: str, *, push: bool) -> Cause | None:
         from imagepipe.access.explain import explain, explain_words

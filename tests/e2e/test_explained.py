@@ -177,3 +177,18 @@ def test_when_harbor_cannot_say_why_the_refusal_stands_alone(building: Command, 
     with box.registry_faults(rules=away):
         document = building("guest").fails(5, "push", kind="permission")
     assert "cause" not in document["error"]
+
+
+def test_a_refused_call_is_told_with_the_role_it_takes_and_whom_to_ask(
+    box: Box, cli: Cli, lee: Command, project: str
+) -> None:
+    gus = acting(box, cli, "guest")
+    add = ("member", "add", project, "dana", "--role", "guest", "--yes", "--json")
+    found = cause(gus(*add), 5, "HTTP 403", kind="role")
+    assert found["message"] == f"gus is guest of {project}, and this takes a projectAdmin; its admins are lee"
+    carry_out(found["fix"], lee)
+    gus(*add).ok()
+    lee("member", "remove", project, "gus", "--yes").ok()
+    found = cause(gus("member", "list", project, "--json"), 5, project, kind="no_member")
+    carry_out(found["fix"], lee)
+    gus("member", "list", project).ok()

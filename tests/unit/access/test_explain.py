@@ -1,16 +1,16 @@
 """Why a push or pull is refused: the one most likely cause, and what ends it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from imagepipe.access.explain import Facts, Image, explain
 from imagepipe.access.facts import gather
-from imagepipe.errors import PermissionRefusedError
 from imagepipe.model.access import ArtifactState, Caller, Project, Right, Robot, Role
 from imagepipe.ports.administration import Administration
-from tests.contract.harbor_memory import NOW, MemoryHarbor, MemoryProjects
+from tests.contract.harbor_memory import NOW, MemoryHarbor
+from tests.unit.access.worlds import Hiding
 
 WEB = Image("es", "web", "1")
 PULL, PUSH = Right("repository", "pull"), Right("repository", "push")
@@ -198,18 +198,6 @@ def test_a_hint_names_who_can_do_it() -> None:
     assert told.hint == "let an admin of the project run `imagepipe member set es dana --role developer`"
     assert told.to_json() == {"kind": "role", "message": told.message, "fix": told.fix}
     assert explain(replace(FINE, read_only=True)).hint.startswith("ask a system administrator")
-
-
-@dataclass
-class Hiding(MemoryProjects):
-    """Projects of which one exists and is not shown."""
-
-    hidden: set[str] = field(default_factory=set)
-
-    def list(self, *, name: str | None = None):  # type: ignore[no-untyped-def] # as the memory's
-        if name in self.hidden:
-            raise PermissionRefusedError(f"look for project {name}: it exists")
-        return super().list(name=name)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from imagepipe.access.state import DesiredProject, ProjectState, RobotState, Setting, Unmanaged
+from imagepipe.errors import PermissionRefusedError
 from imagepipe.model.access import PERMISSION_SETS, Principal, PrincipalKind, RobotSecret, Role
-from tests.contract.harbor_memory import MemoryHarbor
+from tests.contract.harbor_memory import MemoryHarbor, MemoryProjects
 
 USERS = ("admin", "alice", "bob@vsphere.local", "Carol von Ohm", "group:odd", "12345")
 GROUPS = ("es-admins", "CN=Devs,DC=Example", r"cn=a\,b,dc=example")
@@ -79,3 +80,15 @@ def world(states: Mapping[str, ProjectState]) -> World:
     made = World(harbor)
     harbor.between = made.watch
     return made
+
+
+@dataclass
+class Hiding(MemoryProjects):
+    """Projects of which one exists and is not shown."""
+
+    hidden: set[str] = field(default_factory=set)
+
+    def list(self, *, name: str | None = None):  # type: ignore[no-untyped-def] # as the memory's
+        if name in self.hidden:
+            raise PermissionRefusedError(f"look for project {name}: it exists")
+        return super().list(name=name)
