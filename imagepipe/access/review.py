@@ -15,7 +15,7 @@ from imagepipe import fanout
 from imagepipe.access.names import named_rights
 from imagepipe.errors import ImagepipeError, PermissionRefusedError
 from imagepipe.events import EventSink, Warned, silent
-from imagepipe.model.access import AuditEntry, Member, PrincipalKind, Project, Right, Robot
+from imagepipe.model.access import AuditEntry, Member, PrincipalKind, Project, Right, Robot, Role
 from imagepipe.ports.administration import Administration
 
 __all__ = ["HEADINGS", "ReviewOptions", "Row", "review", "to_csv", "to_markdown"]
@@ -26,6 +26,9 @@ _READS_AT_ONCE: Final = 4
 # What a spreadsheet takes for a formula. Source: OWASP "CSV Injection".
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _PULLS: Final = ("pull",)
+# Source: goharbor/harbor v2.15.2 src/common/rbac/project/rbac_role.go
+_PUSHERS: Final = (Role.PROJECT_ADMIN, Role.MAINTAINER, Role.DEVELOPER)
+Seen = Mapping[str, list[AuditEntry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,18 @@ class Row:
     last_activity: datetime | None
     expires: datetime | None
     findings: tuple[str, ...]
+
+    @classmethod
+    def of_member(cls, project: str, member: Member, seen: datetime | None, findings: tuple[str, ...]) -> "Row":
+        """Returns a member's row."""
+        who = member.principal
+        return cls(project, who.kind.value, who.name, member.role.value, seen, None, findings)
+
+    @classmethod
+    def of_robot(cls, project: str, robot: Robot, seen: datetime | None, findings: tuple[str, ...]) -> "Row":
+        """Returns a robot's row."""
+        access = ", ".join(named_rights(robot.rights))
+        return cls(project, "robot", robot.login, access, seen, robot.expires_at, findings)
 
     def cells(self) -> tuple[str, ...]:
         """Returns the row as text, in the order of `HEADINGS`, with nothing that a spreadsheet would calculate."""
@@ -131,13 +146,13 @@ def _rows(project: Project, admin: Administration, options: ReviewOptions, sink:
     members = admin.membership.list(project)
     robots = admin.robots.list(project) if admin.robots is not None else ()
     seen = _activity(project, admin, options, sink)
-    people = [_member_row(project.name, member, seen, options) for member in members]
+    named = {member.principal.name for member in members} | {robot.login for robot in robots}
+    strangers = bool(seen and seen.keys() - named)
+    people = [_member_row(project.name, member, seen, strangers, options) for member in members]
     return (*people, *(_robot_row(project.name, robot, seen, options) for robot in robots))
 
 
-def _activity(
-    project: Project, admin: Administration, options: ReviewOptions, sink: EventSink
-) -> Mapping[str, list[AuditEntry]] | None:
+def _activity(project: Project, admin: Administration, options: ReviewOptions, sink: EventSink) -> Seen | None:
     """Returns what everybody did, newest first; None where that is not told."""
     seen: dict[str, list[AuditEntry]] = {}
     try:
@@ -149,25 +164,32 @@ def _activity(
     return seen
 
 
-def _member_row(
-    project: str, member: Member, seen: Mapping[str, list[AuditEntry]] | None, options: ReviewOptions
-) -> Row:
+def _member_row(project: str, member: Member, seen: Seen | None, strangers: bool, options: ReviewOptions) -> Row:
     kind, name = member.principal.kind, member.principal.name
-    entries = (seen or {}).get(name, []) if kind is PrincipalKind.USER else []
-    # The log names people, not the groups through which they came.
-    findings = (_idle(options),) if kind is PrincipalKind.USER and seen is not None and not entries else ()
-    return Row(project, kind.value, name, member.role.value, _last(entries), None, findings)
+    if seen is None:
+        return Row.of_member(project, member, None, ())
+    if kind is PrincipalKind.GROUP:
+        # The log names people, not the groups through which they came.
+        findings = () if strangers else (f"nobody but members by name was seen in {options.idle.days} days",)
+        return Row.of_member(project, member, None, findings)
+    entries = seen.get(name, [])
+    unused = [_idle(options)] if not entries else [*_unused(member.role in _PUSHERS, entries, options)]
+    return Row.of_member(project, member, _last(entries), tuple(unused))
 
 
-def _robot_row(project: str, robot: Robot, seen: Mapping[str, list[AuditEntry]] | None, options: ReviewOptions) -> Row:
+def _robot_row(project: str, robot: Robot, seen: Seen | None, options: ReviewOptions) -> Row:
     entries = (seen or {}).get(robot.login, [])
     findings = [*_endings(robot, options)]
     if seen is not None and not entries:
         findings.append(_idle(options))
-    elif entries and Right("repository", "push") in robot.rights and all(one.operation in _PULLS for one in entries):
-        findings.append(f"may push, and only pulled in {options.idle.days} days")
-    access = ", ".join(named_rights(robot.rights))
-    return Row(project, "robot", robot.login, access, _last(entries), robot.expires_at, tuple(findings))
+    else:
+        findings += _unused(Right("repository", "push") in robot.rights, entries, options)
+    return Row.of_robot(project, robot, _last(entries), tuple(findings))
+
+
+def _unused(pushes: bool, entries: Sequence[AuditEntry], options: ReviewOptions) -> Iterator[str]:
+    if pushes and entries and all(one.operation in _PULLS for one in entries):
+        yield f"may push, and only pulled in {options.idle.days} days"
 
 
 def _endings(robot: Robot, options: ReviewOptions) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
+from imagepipe.cli.applying import applied_document, describe, outcome, summary
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.review import review
 from imagepipe.cli.secrets import StdinForm, ToCommand, command_of
-from imagepipe.cli.session import Session, error_body
+from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, table
 from imagepipe.errors import (
     CredentialsError,
     DriftError,
-    ImagepipeError,
     InputError,
     NotFoundError,
-    PartialError,
     UsageError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imagepipe.access.apply import Applied
     from imagepipe.access.handover import SecretCommand
     from imagepipe.access.state import AccessPlan, DesiredProject
     from imagepipe.model.access import RobotSecret
@@ -128,30 +127,6 @@ def apply(
         raise Failure(error.exit_code)
 
 
-def review(
-    session: Session,
-    projects: ProjectNames = None,
-    form: Annotated[str, typer.Option("--format", help="table, csv or markdown.")] = "table",
-    soon: Annotated[int, typer.Option("--soon", min=0, help="What ends within so many days is told.")] = 30,
-    idle: Annotated[int, typer.Option("--idle", min=1, help="Who was not seen for so many days is told.")] = 90,
-) -> None:
-    """List who has access to what, what ends soon, and what nobody uses."""
-    from imagepipe.access.review import HEADINGS, ReviewOptions, to_csv, to_markdown
-    from imagepipe.access.review import review as look
-    from imagepipe.wiring import SystemClock
-
-    if form not in ("table", "csv", "markdown"):
-        raise UsageError(f"--format {form[:40]!r} is not known", hint="use table, csv or markdown")
-    admin = open_harbor(session)
-    found = [find(name, admin) for name in dict.fromkeys(projects)] if projects else None
-    options = ReviewOptions(SystemClock().now(), timedelta(days=soon), timedelta(days=idle))
-    rows = look(found, admin, options, sink=session.sink)
-    document = {"schema": "imagepipe.access-review/v1", "rows": [row.to_json() for row in rows]}
-    writers = {"csv": to_csv, "markdown": to_markdown}
-    text = writers[form](rows) if form in writers else table(HEADINGS, [row.cells() for row in rows])
-    session.answer(document, text)
-
-
 def log(
     session: Session,
     projects: ProjectNames = None,
@@ -234,55 +209,6 @@ def why(
         "cause": cause.to_json(),
     }
     session.answer(document, f"{clean(cause.message)}\nfix: {clean(cause.fix)}")
-
-
-def describe(plan: AccessPlan) -> str:
-    """Returns one line per change, then one per thing that differs and stays."""
-    lines = [change.describe() for change in plan.changes] + [f"! {line}" for line in plan.reports]
-    return "\n".join(map(clean, lines))
-
-
-def summary(plan: AccessPlan) -> str:
-    """Returns how many changes there are, in one line."""
-    count = {symbol: sum(one.action.symbol == symbol for one in plan.changes) for symbol in "+~-"}
-    if not plan.changes:
-        return "no changes: access is as the file says"
-    return f"{count['+']} to add, {count['~']} to change, {count['-']} to remove"
-
-
-def outcome(applied: Applied) -> ImagepipeError | None:
-    """Returns the error that an apply ends in, or None: partial, all failed, or written and not to be seen."""
-    if applied.failed:
-        lines = [
-            f"{clean(one.change.describe())}: {'not tried: ' if one.skipped else ''}{one.error.message}"
-            for one in applied.failed
-        ]
-        first = applied.failed[0].error
-        kind = PartialError if applied.done else type(first)
-        return kind("\n".join(lines), hint=first.hint or "repair the cause, then run the same command again")
-    if applied.remaining is None:
-        said = applied.unread.message if applied.unread else "reading failed"
-        return PartialError(
-            f"every change was made, but it could not be read again: {said}", hint="look with `imagepipe access plan`"
-        )
-    if applied.remaining.changes:
-        left = "; ".join(clean(one.describe()) for one in applied.remaining.changes)
-        return DriftError(f"every change was made, and yet Harbor differs: {left}", hint="look who else changes it")
-    return None
-
-
-def applied_document(applied: Applied, error: ImagepipeError | None) -> dict[str, Any]:
-    """Returns `imagepipe.access-apply/v1`; `error` is there when not everything is as the file says."""
-    document: dict[str, Any] = {
-        "schema": "imagepipe.access-apply/v1",
-        "done": [one.to_json() for one in applied.done],
-        "failed": [
-            {"change": one.change.to_json(), "error": error_body(one.error), "skipped": one.skipped}
-            for one in applied.failed
-        ],
-        "remaining": None if applied.remaining is None else applied.remaining.to_json(),
-    }
-    return document if error is None else document | {"error": error_body(error)}
 
 
 def _plan(

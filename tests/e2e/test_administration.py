@@ -321,6 +321,44 @@ def test_a_review_tells_who_may_do_what_and_what_ends_soon(lee: Command, project
     assert "library: left out" in everything.err
 
 
+def test_a_review_is_signed_off_in_a_spreadsheet_and_carried_out_exactly(
+    lee: Command, project: str, tmp_path: Path
+) -> None:
+    lee("member", "add", project, "gus", "--role", "developer", "--yes").ok()
+    lee("member", "add", project, "dana", "--role", "maintainer", "--yes").ok()
+    file = tmp_path / "review.csv"
+    asked = lee("access", "review", project, "-o", str(file)).ok()
+    assert f"imagepipe access review --apply {file}" in asked.err
+    apply = ("access", "review", "--apply", str(file), "--json")
+    lee(*apply, "--yes").fails(3, r"review\.csv:2: .* no decision", hint="decide every row", kind="input")
+
+    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+    decisions = {"lee": "keep", "gus": "remove", "dana": "guest"}
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(
+            row | {"decision": decisions[row["name"]], "reviewer": "Ada", "date": "2026-01-31"} for row in rows
+        )
+    lee(*apply).fails(2, "Make these changes", hint="--yes")
+    lee("member", "set", project, "gus", "--role", "guest", "--yes").ok()
+    stale = lee(*apply, "--yes")
+    stale.fails(9, f"{project}: gus was developer, and is guest", hint="new review", kind="stale_plan")
+    assert members(lee, project) == {"lee": "projectAdmin", "gus": "guest", "dana": "maintainer"}
+    lee("member", "set", project, "gus", "--role", "developer", "--yes").ok()
+
+    run = lee(*apply, "--yes").ok()
+    done = run.json()
+    assert [one["subject"] for one in done["done"]] == ["dana", "gus"]
+    assert (done["failed"], done["remaining"]["changes"]) == ([], [])
+    assert {(one["name"], one["decision"], one["reviewer"], one["date"]) for one in done["signed_off"]} == {
+        (name, decision, "Ada", "2026-01-31") for name, decision in decisions.items()
+    }
+    assert "signed off by Ada on 2026-01-31" in run.err
+    assert members(lee, project) == {"lee": "projectAdmin", "dana": "guest"}
+    assert lee(*apply).ok().json()["done"] == []
+
+
 def test_the_shell_completes_names_and_says_nothing_when_harbor_is_away(box: Box, cli: Cli, lee: Command) -> None:
     user = box.document["registry"]["users"]["project_admin"]
     env = {"IMAGEPIPE_HARBOR__USERNAME": "lee", "IMAGEPIPE_HARBOR__PASSWORD_FILE": user["password_file"]}

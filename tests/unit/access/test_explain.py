@@ -7,6 +7,7 @@ import pytest
 
 from imagepipe.access.explain import Facts, Image, explain
 from imagepipe.access.facts import gather
+from imagepipe.errors import PermissionRefusedError
 from imagepipe.model.access import ArtifactState, Caller, Project, Right, Robot, Role
 from imagepipe.ports.administration import Administration
 from tests.contract.harbor_memory import NOW, MemoryHarbor
@@ -126,6 +127,7 @@ def test_the_cause_is_told_with_what_ends_it(facts: Facts, kind: str, said: str,
         replace(FINE, push=False, rights=frozenset({PUSH}), read_only=True, artifact=replace(PLAIN, immutable=True)),
         replace(FINE, rights=frozenset(), system_admin=True),
         replace(FINE, rights=None),
+        replace(FINE, push=False),
         under(replace(FINE, used_bytes=10**12), storage_limit_bytes=-1),
         under(replace(FINE, used_bytes=89), storage_limit_bytes=100),
         under(replace(FINE, artifact=PLAIN), require_cosign=True, prevent_vulnerable=True),
@@ -196,7 +198,10 @@ def test_a_hint_names_who_can_do_it() -> None:
     assert explain(replace(FINE, project=None)).hint == "run `imagepipe project create es`"
     told = explain(replace(FINE, rights=frozenset({PULL}), role=Role.GUEST))
     assert told.hint == "let an admin of the project run `imagepipe member set es dana --role developer`"
-    assert told.to_json() == {"kind": "role", "message": told.message, "fix": told.fix}
+    refused = told.behind(PermissionRefusedError("push: denied"))
+    assert isinstance(refused, PermissionRefusedError)
+    assert (refused.message, refused.hint) == (f"push: denied (cause: {told.message})", told.hint)
+    assert refused.cause == told.to_json() == {"kind": "role", "message": told.message, "fix": told.fix}
     assert explain(replace(FINE, read_only=True)).hint.startswith("ask a system administrator")
 
 

@@ -8,7 +8,7 @@ import pytest
 from imagepipe.access.review import HEADINGS, ReviewOptions, Row, review, to_csv, to_markdown
 from imagepipe.errors import NotFoundError, PermissionRefusedError
 from imagepipe.events import Event, Warned
-from imagepipe.model.access import AuditEntry, Member, Project, Role
+from imagepipe.model.access import AuditEntry, Member, Principal, Project, Role
 from tests.contract.harbor_memory import NOW, MemoryHarbor, MemoryMembership
 
 DAY = timedelta(days=1)
@@ -38,7 +38,24 @@ def test_who_was_not_seen_is_told_and_groups_are_not_accused(harbor: MemoryHarbo
     assert found["alice"] == Row("es", "user", "alice", "projectAdmin", NOW - 3 * DAY, None, ())
     assert found["bob"].findings == ("not seen in 90 days",)
     assert found["bob"].last_activity is None
-    assert found["devs"] == Row("es", "group", "devs", "developer", None, None, ())
+    unused = ("nobody but members by name was seen in 90 days",)
+    assert found["devs"] == Row("es", "group", "devs", "developer", None, None, unused)
+    harbor.log["es"].append(entry("somebody", "pull", 1))
+    assert rows(harbor)["devs"].findings == ()
+
+
+def test_a_member_who_only_pulls_and_may_push_is_told(harbor: MemoryHarbor) -> None:
+    harbor.members["es"] |= {Principal.parse("dev"): Role.DEVELOPER, Principal.parse("main"): Role.MAINTAINER}
+    harbor.log["es"] = [entry(name, "pull", 1) for name in ("alice", "bob", "dev", "main")]
+    harbor.log["es"].append(entry("main", "create", 0))
+    found = rows(harbor)
+    told = ("may push, and only pulled in 90 days",)
+    assert {name: found[name].findings for name in ("alice", "bob", "dev", "main")} == {
+        "alice": told,
+        "bob": (),
+        "dev": told,
+        "main": (),
+    }
 
 
 def test_robots_that_end_soon_never_or_have_ended_are_told(harbor: MemoryHarbor) -> None:

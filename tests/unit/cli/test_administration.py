@@ -18,8 +18,9 @@ from imagepipe.access.document import load_access
 from imagepipe.access.plan import plan_access
 from imagepipe.access.read import read_access
 from imagepipe.cli import access, member, project, robot
-from imagepipe.cli.access import outcome
+from imagepipe.cli.applying import outcome
 from imagepipe.cli.command import Failure
+from imagepipe.cli.review import review
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, size, table
 from imagepipe.errors import (
@@ -451,12 +452,12 @@ def test_partial_unread_and_undone_applies_are_told_apart(harbor: MemoryHarbor, 
 
 
 def test_a_review_is_printed_in_three_forms(run: Command) -> None:
-    assert run(access.review, ["es", "es"]).rows[0][:4] == ["es", "user", "admin", "projectAdmin"]
-    assert run(access.review, form="csv").out.startswith("project,kind,name,access")
-    assert run(access.review, form="markdown").out.startswith("| project |")
-    assert len(run(access.review, as_json=True).document["rows"]) == 3
+    assert run(review, ["es", "es"]).rows[0][:4] == ["es", "user", "admin", "projectAdmin"]
+    assert run(review, form="csv").out.startswith("project,kind,name,access")
+    assert run(review, form="markdown").out.startswith("| project |")
+    assert len(run(review, as_json=True).document["rows"]) == 3
     with pytest.raises(UsageError, match="'xml' is not known"):
-        run(access.review, form="xml")
+        run(review, form="xml")
 
 
 class Terminal(io.StringIO):
