@@ -106,11 +106,11 @@ def create_robot(
         RefusedError: There is one of that name, or Harbor does not allow it.
         PartialError: It is there, and nobody knows whether its secret was taken: `deliver` keeps that.
     """
-    where = request.project or "this Harbor"
+    where = request.project or "the whole Harbor"
     if request.name in {robot.name for robot in robots.list(project)}:
         raise RefusedError(
             f"create robot {request.name}: {where} has one already",
-            hint=f"use `imagepipe robot rotate {request.project} {request.name}` for a new secret",
+            hint=f"use `imagepipe robot rotate {request.project or '/'} {request.name}` for a new secret",
         )
     try:
         made = robots.create(request, project)

@@ -17,6 +17,7 @@ from imagepipe.model.access import PERMISSION_SETS, Principal, PrincipalKind, Ri
 from imagepipe.problems import did_you_mean
 
 __all__ = [
+    "WHOLE",
     "check_name",
     "families",
     "family_of",
@@ -25,6 +26,7 @@ __all__ = [
     "matching",
     "named_rights",
     "need_family",
+    "reach_of",
     "robot_name",
     "short_rights",
 ]
@@ -32,6 +34,8 @@ __all__ = [
 # Projects and robots alike. Source: Harbor v2.15.2 src/server/v2.0/handler/{project,robot}.go; 255 characters.
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _LONGEST: Final = 255
+# How people name the place of robots that belong to no project; no project can be called so.
+WHOLE: Final = "/"
 # The first generation has no mark.
 _GENERATION: Final = re.compile(r"(?P<base>.+)\.g(?P<number>[2-9]|[1-9][0-9]{1,8})")
 
@@ -96,6 +100,16 @@ def short_rights(rights: frozenset[Right]) -> str:
 
 def _second(pair: tuple[str, int]) -> int:
     return pair[1]
+
+
+def reach_of(robot: Robot) -> str:
+    """Returns what a robot may do in a few words, and where, if it is a robot of the whole Harbor."""
+    if not robot.grants:
+        return short_rights(robot.rights)
+    places = {"*": "all projects", WHOLE: "the system"}
+    return "; ".join(
+        f"{short_rights(one.rights)} in {places.get(one.namespace, one.namespace)}" for one in robot.grants
+    )
 
 
 def need_family(robots: Iterable[Robot], name: str, where: str) -> tuple[Robot, ...]:

@@ -17,7 +17,9 @@ class ProveCredential(Protocol):
     """Tries a credential where it will be used."""
 
     def prove(self, credential: Credential, project: str, rights: AbstractSet[Right]) -> None:
-        """Returns when the credential gets a token, and pulls and pushes in the project as far as `rights` say.
+        """Returns when the credential is let in, and pulls and pushes in the project as far as `rights` say.
+
+        An empty project is none: then it is let in, and that is all.
 
         Raises:
             AccessError: It does not.

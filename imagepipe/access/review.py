@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from imagepipe import fanout
-from imagepipe.access.names import named_rights
-from imagepipe.errors import ImagepipeError, PermissionRefusedError
+from imagepipe.access.names import WHOLE, named_rights, reach_of
+from imagepipe.errors import AccessError, ImagepipeError, PermissionRefusedError, UnsupportedError
 from imagepipe.events import EventSink, Warned, silent
 from imagepipe.model.access import AuditEntry, Member, PrincipalKind, Project, Right, Robot, Role
 from imagepipe.ports.administration import Administration
@@ -77,7 +77,7 @@ class Row:
     @classmethod
     def of_robot(cls, project: str, robot: Robot, seen: datetime | None, findings: tuple[str, ...]) -> "Row":
         """Returns a robot's row."""
-        access = ", ".join(named_rights(robot.rights))
+        access = reach_of(robot) if robot.grants else ", ".join(named_rights(robot.rights))
         return cls(project, "robot", robot.login, access, seen, robot.expires_at, findings)
 
     def cells(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Row:
 def review(
     projects: Sequence[Project] | None, admin: Administration, options: ReviewOptions, *, sink: EventSink = silent
 ) -> tuple[Row, ...]:
-    """Returns a row for everybody in these projects.
+    """Returns a row for everybody in these projects, and where none is named for robots of the whole Harbor.
 
     Args:
         projects: Which; None: all whose members we may see, and the sink hears of the others.
@@ -120,7 +120,7 @@ def review(
             sink(Warned(outcome.item.name, "left out: its members are not shown to you"))
             continue
         rows.extend(outcome.unwrap())
-    return tuple(rows)
+    return tuple(rows) if projects is not None else (*rows, *_whole(admin, options, sink))
 
 
 def to_csv(rows: Iterable[Row]) -> str:
@@ -150,6 +150,19 @@ def _rows(project: Project, admin: Administration, options: ReviewOptions, sink:
     strangers = bool(seen and seen.keys() - named)
     people = [_member_row(project.name, member, seen, strangers, options) for member in members]
     return (*people, *(_robot_row(project.name, robot, seen, options) for robot in robots))
+
+
+def _whole(admin: Administration, options: ReviewOptions, sink: EventSink) -> Iterator[Row]:
+    """Yields the robots of the whole Harbor; no project's log holds all that they did, so nobody is called idle."""
+    try:
+        robots = admin.robots.list(None) if admin.robots is not None else ()
+    except UnsupportedError:
+        return
+    except AccessError:
+        sink(Warned(WHOLE, "left out: robots of the whole Harbor are for system administrators"))
+        return
+    for robot in robots:
+        yield Row.of_robot(WHOLE, robot, None, tuple(_endings(robot, options)))
 
 
 def _activity(project: Project, admin: Administration, options: ReviewOptions, sink: EventSink) -> Seen | None:

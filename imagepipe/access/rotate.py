@@ -11,16 +11,17 @@ datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.timezone.utc)
 
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from imagepipe.access.changes import create_robot
-from imagepipe.access.names import family_of, need_family, robot_name
+from imagepipe.access.names import WHOLE, family_of, need_family, robot_name
 from imagepipe.access.ports import ProveCredential, SecretPlace
 from imagepipe.errors import AccessError, PermissionRefusedError, RefusedError, UnsupportedError
 from imagepipe.events import EventSink, Warned, silent, step
-from imagepipe.model.access import Project, Robot, RobotRequest, RobotSecret
+from imagepipe.model.access import Grant, Project, Right, Robot, RobotRequest, RobotSecret
 from imagepipe.model.result import Credential
 from imagepipe.ports import Clock
 from imagepipe.ports.administration import Robots
@@ -39,6 +40,7 @@ class RotationWorld:
         robots: Harbor's robots.
         place: Where the secret goes; also what tells whether the newest one arrived.
         proof: Tries a credential for real.
+        sample: A project in which a robot of all projects is tried; empty: nowhere.
         clock: The time.
         sink: Hears about each step.
     """
@@ -47,6 +49,7 @@ class RotationWorld:
     place: SecretPlace
     proof: ProveCredential
     clock: Clock
+    sample: str = ""
     sink: EventSink = silent
 
 
@@ -86,8 +89,8 @@ class Rotation:
     until: datetime | None
 
 
-def rotate(project: Project, name: str, world: RotationWorld, options: RotationOptions) -> Rotation:
-    """Rotates a robot, or takes up a rotation where it stands.
+def rotate(project: Project | None, name: str, world: RotationWorld, options: RotationOptions) -> Rotation:
+    """Rotates a robot of a project, or of the whole Harbor, or takes up a rotation where it stands.
 
     A rotation whose successor is in place is ended, not begun again, as long as its grace lasts.
 
@@ -97,7 +100,7 @@ def rotate(project: Project, name: str, world: RotationWorld, options: RotationO
         PartialError: Nobody knows whether the successor's secret was taken: both robots work, and it is kept.
         RefusedError: With `finish`, and the place does not prove that the newest robot is in use.
     """
-    family = need_family(world.robots.list(project), name, project.name)
+    family = need_family(world.robots.list(project), name, project.name if project else WHOLE)
     if _handed_over(family[-1], project, world):
         # Only now: whoever uses an older one has had no time yet to take the new one.
         return _switch_off(family, world, options)
@@ -130,7 +133,7 @@ def since_of(description: str) -> datetime | None:
         return None
 
 
-def _handed_over(robot: Robot, project: Project, world: RotationWorld) -> bool:
+def _handed_over(robot: Robot, project: Project | None, world: RotationWorld) -> bool:
     """Tells whether the newest robot's secret was left lying by an earlier run, and is delivered now."""
     kept = world.place.pending(robot)
     if kept is None or not _works(robot, kept.password, project, world):
@@ -139,7 +142,7 @@ def _handed_over(robot: Robot, project: Project, world: RotationWorld) -> bool:
     return True
 
 
-def _in_place(family: tuple[Robot, ...], project: Project, world: RotationWorld) -> bool:
+def _in_place(family: tuple[Robot, ...], project: Project | None, world: RotationWorld) -> bool:
     """Tells whether the newest robot's secret is where it belongs, and works."""
     newest, older = family[-1], family[:-1]
     if not world.place.readable:
@@ -150,7 +153,7 @@ def _in_place(family: tuple[Robot, ...], project: Project, world: RotationWorld)
     return held is not None and known and _works(newest, held.password, project, world)
 
 
-def _works(robot: Robot, secret: str, project: Project, world: RotationWorld) -> bool:
+def _works(robot: Robot, secret: str, project: Project | None, world: RotationWorld) -> bool:
     if robot.disabled:
         return False
     try:
@@ -160,25 +163,36 @@ def _works(robot: Robot, secret: str, project: Project, world: RotationWorld) ->
     return True
 
 
-def _prove(robot: Robot, secret: str, project: Project, world: RotationWorld) -> None:
+def _prove(robot: Robot, secret: str, project: Project | None, world: RotationWorld) -> None:
     with step(world.sink, "prove", robot.login):
-        world.proof.prove(Credential(robot.login, secret), project.name, robot.rights)
+        for place, rights in _places(robot, project, world):
+            world.proof.prove(Credential(robot.login, secret), place, rights)
 
 
-def _successor(old: Robot, project: Project, world: RotationWorld, options: RotationOptions) -> RobotSecret:
+def _places(robot: Robot, project: Project | None, world: RotationWorld) -> Iterator[tuple[str, frozenset[Right]]]:
+    """Yields the projects in which a robot is tried, and what it may do there; an empty name is none."""
+    if project is not None:
+        yield project.name, robot.rights
+        return
+    for grant in robot.grants or (Grant("*", robot.rights),):
+        yield {"/": "", "*": world.sample}.get(grant.namespace, grant.namespace), grant.rights
+
+
+def _successor(old: Robot, project: Project | None, world: RotationWorld, options: RotationOptions) -> RobotSecret:
     """Makes the next generation, tries it, and delivers its secret; one that fails is deleted again."""
     family, generation = family_of(old.name)
     now = world.clock.now().replace(microsecond=0)
     days = options.days or (None if old.expires_at is None else _DEFAULT_DAYS)
     description = f"{_SINCE.sub('', old.description)} (in place since {now.isoformat()})".lstrip()
-    request = RobotRequest(robot_name(family, generation + 1), project.name, old.rights, days, description)
+    where = project.name if project else None
+    request = RobotRequest(robot_name(family, generation + 1), where, old.rights, days, description, old.grants)
 
     def deliver(made: RobotSecret) -> None:
         # Tried before it is delivered: nobody is ever handed a secret that does not work.
         _prove(made.robot, made.secret, project, world)
         _deliver(made, world)
 
-    with step(world.sink, "create robot", f"{project.name} {request.name}"):
+    with step(world.sink, "create robot", f"{where or WHOLE} {request.name}"):
         return create_robot(world.robots, request, project, deliver)
 
 

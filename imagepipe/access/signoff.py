@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, Final
 
 from imagepipe.access import review
-from imagepipe.access.names import family_of
+from imagepipe.access.names import WHOLE, family_of
 from imagepipe.access.read import find_project, read_access
 from imagepipe.access.review import Row
 from imagepipe.access.state import DesiredProject, ProjectState, Unmanaged
@@ -108,11 +108,14 @@ def read_rosters(signed: Sequence[SignedOff], admin: Administration) -> dict[str
 
 
 def to_signoff(rows: Iterable[Row]) -> str:
-    """Returns the review as a CSV file in which decision, reviewer and date are to be filled in."""
+    """Returns the review as a CSV file in which decision, reviewer and date are to be filled in.
+
+    Robots of the whole Harbor are left out: they belong to no project whose admins could decide.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADINGS)
-    writer.writerows((*row.cells(), "", "", "") for row in rows)
+    writer.writerows((*row.cells(), "", "", "") for row in rows if row.project != WHOLE)
     return text.getvalue()
 
 

@@ -36,6 +36,13 @@ def find(name: str, admin: Administration) -> Project:
     return find_project(name, admin)
 
 
+def find_place(name: str, admin: Administration) -> Project | None:
+    """Returns the project of that name, or None for `/`, the whole Harbor; raises NotFoundError."""
+    from imagepipe.access.names import WHOLE
+
+    return None if name == WHOLE else find(name, admin)
+
+
 def principal_of(name: str, *, group: bool) -> Principal:
     """Returns who is named: with --group a group, else as access files spell it (`group:devs`)."""
     from imagepipe.model.access import Principal, PrincipalKind
@@ -87,14 +94,16 @@ def complete_projects(context: typer.Context, incomplete: str) -> list[str]:
 def complete_members(context: typer.Context, incomplete: str) -> list[str]:
     """Returns the names of members of the project that was typed before."""
     return _in_project(
-        context, incomplete, lambda admin, project: (str(m.principal) for m in admin.membership.list(project))
+        context,
+        incomplete,
+        lambda admin, project: (str(one.principal) for one in admin.membership.list(project)) if project else (),
     )
 
 
 def complete_robots(context: typer.Context, incomplete: str) -> list[str]:
     """Returns the names of robots of the project that was typed before."""
     return _in_project(
-        context, incomplete, lambda admin, project: (r.name for r in admin.require_robots().list(project))
+        context, incomplete, lambda admin, project: (robot.name for robot in admin.require_robots().list(project))
     )
 
 
@@ -106,12 +115,12 @@ def complete_roles(incomplete: str) -> list[str]:
 
 
 def _in_project(
-    context: typer.Context, incomplete: str, names: Callable[[Administration, Project], Iterable[str]]
+    context: typer.Context, incomplete: str, names: Callable[[Administration, Project | None], Iterable[str]]
 ) -> list[str]:
     typed = context.params.get("project")
     if not typed:
         return []
-    return _quickly(context, lambda admin: names(admin, find(str(typed), admin)), incomplete)
+    return _quickly(context, lambda admin: names(admin, find_place(str(typed), admin)), incomplete)
 
 
 def _quickly(context: typer.Context, names: Callable[[Administration], Iterable[str]], incomplete: str) -> list[str]:
@@ -131,6 +140,15 @@ ProjectNames = Annotated[
     list[str] | None,
     typer.Argument(
         help="Projects; default: all that you may see.", show_default=False, autocompletion=complete_projects
+    ),
+]
+RobotPlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROJECT",
+        help="A project, or / for robots of the whole Harbor.",
+        show_default=False,
+        autocompletion=complete_projects,
     ),
 ]
 MemberName = Annotated[

@@ -192,6 +192,7 @@ def robot_document(robot: Robot) -> dict[str, Any]:
         "expires_at": robot.expires_at.isoformat() if robot.expires_at else None,
         "disabled": robot.disabled,
         "description": robot.description,
+        "grants": [{"namespace": one.namespace, "rights": sorted(map(str, one.rights))} for one in robot.grants],
     }
 
 

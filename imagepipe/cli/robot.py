@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagepipe.cli.administration import ProjectName, RobotName, Yes, complete_projects, find, open_harbor
+from imagepipe.cli.administration import RobotName, RobotPlace, Yes, complete_projects, find_place, open_harbor
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.project import robot_document
 from imagepipe.cli.secrets import EnvName, OutFile, StdinForm, ToCommand, delivery_document, place_of
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, day, table
 from imagepipe.errors import AccessError, DriftError, InputError, UnsupportedError, UsageError
+from imagepipe.events import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from imagepipe.access.rotate import Rotation
-    from imagepipe.model.access import Right, Robot
+    from imagepipe.model.access import Right, Robot, RobotRequest
     from imagepipe.ports.administration import Administration
 
 __all__ = ["register"]
 
+_EVERYWHERE = "*"
 Days = Annotated[int | None, typer.Option("--days", min=1, help="How long it lives, in days.", show_default=False)]
 
 
@@ -43,7 +45,7 @@ def list_robots(
     project: Annotated[
         str | None,
         typer.Argument(
-            help="A project; default: all, and those of the whole Harbor.",
+            help="A project, or / for the whole Harbor; default: all.",
             show_default=False,
             autocompletion=complete_projects,
         ),
@@ -58,12 +60,14 @@ def list_robots(
         ),
     ] = None,
 ) -> None:
-    """List robots with their rights and expiry."""
-    from imagepipe.access.names import short_rights
+    """List robots with their rights and expiry, and tell whose robots are not shown to you."""
+    from imagepipe.access.names import reach_of
     from imagepipe.wiring import SystemClock
 
     now = SystemClock().now()
-    found = list(_robots(project, open_harbor(session)))
+    found, unseen = _robots(project, open_harbor(session))
+    for place, why in unseen.items():
+        session.sink(Warned(place, f"left out: {why}"))
     if expiring is not None:
         limit = now + timedelta(days=expiring)
         found = sorted((one for one in found if one.expires_at and one.expires_at <= limit), key=_expiry)
@@ -72,10 +76,12 @@ def list_robots(
         if expiring is not None and found
         else None
     )
-    document: dict[str, Any] = {"schema": "imagepipe.robot-list/v1", "robots": [robot_document(one) for one in found]}
-    rows = [
-        (one.login, short_rights(one.rights), day(one.expires_at), _state(one, now), one.description) for one in found
-    ]
+    document: dict[str, Any] = {
+        "schema": "imagepipe.robot-list/v1",
+        "robots": [robot_document(one) for one in found],
+        "unseen": list(unseen),
+    }
+    rows = [(one.login, reach_of(one), day(one.expires_at), _state(one, now), one.description) for one in found]
     session.answer(document, table(("login", "can", "expires", "state", "description"), rows))
     if error is not None:
         session.say(error.message)
@@ -84,11 +90,18 @@ def list_robots(
 
 def create(
     session: Session,
-    project: ProjectName,
+    project: RobotPlace,
     name: RobotName,
     can: Annotated[
         str, typer.Option("--can", help="push, pull, ci, read or resource:action, with commas.", show_default=False)
-    ],
+    ] = "",
+    places: Annotated[
+        list[str] | None,
+        typer.Option("--in", help="With /: a project, or * for all of them; may be repeated.", show_default=False),
+    ] = None,
+    system_can: Annotated[
+        str, typer.Option("--system-can", help="With /: rights on the system itself.", show_default=False)
+    ] = "",
     days: Days = None,
     forever: Annotated[bool, typer.Option("--forever", help="It never expires.")] = False,
     out: OutFile = None,
@@ -101,9 +114,7 @@ def create(
 ) -> None:
     """Make a robot; its secret is told only once, and goes to a file or a command."""
     from imagepipe.access.changes import create_robot
-    from imagepipe.access.names import check_name
     from imagepipe.access.secrets import nowhere
-    from imagepipe.model.access import RobotRequest
 
     if (days is None) != forever:
         raise UsageError("how long shall it live?", hint="give either --days N or --forever")
@@ -112,11 +123,14 @@ def create(
         raise UsageError("where does the secret go?", hint="add --out FILE, --to-command COMMAND, or --show-secret")
     if place is not None:
         place.check()
-    request = RobotRequest(check_name("robot", name), project, _rights(can), days, description)
+    request = _request(project, name, can, places or [], system_can, days, description)
     admin = open_harbor(session)
-    robots, found = admin.require_robots(), find(project, admin)
+    robots, found = admin.require_robots(), find_place(project, admin)
+    for where in places or ():
+        if where != _EVERYWHERE:
+            find_place(where, admin)
     ends = f"for {days} days" if days else "for ever"
-    session.say(f"+ {project}: robot {name} may {can} {ends}")
+    session.say(f"+ {project}: robot {name} may {_told_rights(request)} {ends}")
     session.confirm(f"Create robot {name} in {project}?", yes=yes)
     made = create_robot(robots, request, found, nowhere if place is None else place.deliver)
     document = {"schema": "imagepipe.robot-create/v1", "robot": robot_document(made.robot), "created": True}
@@ -126,7 +140,7 @@ def create(
 
 def rotate(
     session: Session,
-    project: ProjectName,
+    project: RobotPlace,
     name: RobotName,
     out: OutFile = None,
     to_command: ToCommand = None,
@@ -151,14 +165,15 @@ def rotate(
         raise UsageError("where does the secret go?", hint=hint)
     wiring = session.wiring(session.settings())
     admin = wiring.administration
+    found = find_place(project, admin)
     world = RotationWorld(
         robots=admin.require_robots(),
         place=place,
         proof=wiring.credential_proof(),
         clock=SystemClock(),
+        sample="" if found else next((one.name for one in admin.projects.list()), ""),
         sink=session.sink,
     )
-    found = find(project, admin)
     session.confirm(f"Rotate robot {name} of {project}?", yes=yes)
     options = RotationOptions(grace=timedelta(hours=grace), days=days, keep_enabled=keep_enabled, finish=finish)
     rotation = rotate_robot(found, name, world, options)
@@ -176,12 +191,12 @@ def rotate(
     session.answer(document, rotation.current.login)
 
 
-def delete(session: Session, project: ProjectName, name: RobotName, yes: Yes = False) -> None:
+def delete(session: Session, project: RobotPlace, name: RobotName, yes: Yes = False) -> None:
     """Delete a robot and all its generations, or the one generation that is named."""
     from imagepipe.access.names import family_of, need_family
 
     admin = open_harbor(session)
-    robots, found = admin.require_robots(), find(project, admin)
+    robots, found = admin.require_robots(), find_place(project, admin)
     family = need_family(robots.list(found), name, project)
     doomed = list(family) if family_of(name)[1] == 1 else [one for one in family if one.name == name]
     if not doomed:
@@ -196,18 +211,65 @@ def delete(session: Session, project: ProjectName, name: RobotName, yes: Yes = F
     session.answer({"schema": "imagepipe.robot-delete/v1", "deleted": [one.login for one in doomed]}, "")
 
 
-def _robots(project: str | None, admin: Administration) -> Iterator[Robot]:
-    """Yields the robots of a project, or all that we may see."""
+def _robots(project: str | None, admin: Administration) -> tuple[list[Robot], dict[str, str]]:
+    """Returns the robots of a place, or all that we may see, and whose robots we may not see, with the reason."""
+    from imagepipe.access.names import WHOLE
+
     robots = admin.require_robots()
     if project is not None:
-        yield from robots.list(find(project, admin))
-        return
+        return list(robots.list(find_place(project, admin))), {}
+    found: list[Robot] = []
+    unseen: dict[str, str] = {}
     for one in (None, *admin.projects.list()):
         try:
-            yield from robots.list(one)
-        except (AccessError, UnsupportedError):
-            # Those of the whole Harbor are for system administrators, those of a project for its members.
+            found += robots.list(one)
+        except UnsupportedError:
+            # This Harbor has no robots of that kind.
             continue
+        except AccessError:
+            unseen[one.name if one else WHOLE] = (
+                "its robots are not shown to you" if one else "robots of the whole Harbor are for system administrators"
+            )
+    return found, unseen
+
+
+def _request(
+    place: str, name: str, can: str, projects: list[str], system_can: str, days: int | None, description: str
+) -> RobotRequest:
+    """Returns the robot to make.
+
+    Raises:
+        UsageError: It is not clear what it may do, or where.
+    """
+    from imagepipe.access.names import WHOLE, check_name
+    from imagepipe.model.access import Grant, RobotRequest
+
+    check_name("robot", name)
+    if place != WHOLE:
+        if projects or system_can:
+            raise UsageError(
+                "--in and --system-can are for robots of the whole Harbor", hint=f"write {WHOLE} as PROJECT"
+            )
+        if not can:
+            raise UsageError("what may it do?", hint="add --can, such as --can push")
+        return RobotRequest(name, place, _rights(can), days, description)
+    if bool(can) is not bool(projects) or not (can or system_can):
+        raise UsageError(
+            "what may it do, and in which projects?", hint="give --can with --in PROJECT or --in '*', or --system-can"
+        )
+    held = [Grant(one, _rights(can)) for one in dict.fromkeys(projects)]
+    held += [Grant(WHOLE, _rights(system_can))] if system_can else []
+    rights = frozenset(right for one in held for right in one.rights)
+    grants = tuple(sorted(held, key=lambda one: one.namespace))
+    return RobotRequest(name, None, rights, days, description, grants)
+
+
+def _told_rights(request: RobotRequest) -> str:
+    from imagepipe.access.names import named_rights
+
+    if not request.grants:
+        return ", ".join(named_rights(request.rights))
+    return "; ".join(f"{', '.join(named_rights(one.rights))} in {one.namespace}" for one in request.grants)
 
 
 def _rights(text: str) -> frozenset[Right]:

@@ -20,6 +20,7 @@ __all__ = [
     "ArtifactState",
     "AuditEntry",
     "Caller",
+    "Grant",
     "Member",
     "Principal",
     "PrincipalKind",
@@ -216,6 +217,19 @@ PERMISSION_SETS: Final[Mapping[str, frozenset[Right]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What a robot of the whole Harbor may do in one place.
+
+    Attributes:
+        namespace: A project, `*` for every project there is and will be, or `/` for the system itself.
+        rights: What it may do there.
+    """
+
+    namespace: str
+    rights: frozenset[Right]
+
+
+@dataclass(frozen=True, slots=True)
 class RobotRequest:
     """A robot to make.
 
@@ -225,6 +239,7 @@ class RobotRequest:
         rights: What it may do there.
         days: How long it lives; None: for ever.
         description: For people.
+        grants: Where a robot of the whole Harbor may do what, in the order of names; empty: all of it everywhere.
     """
 
     name: str
@@ -232,6 +247,7 @@ class RobotRequest:
     rights: frozenset[Right]
     days: int | None
     description: str = ""
+    grants: tuple[Grant, ...] = ()
 
     def __post_init__(self) -> None:
         if self.days is not None and not 1 <= self.days <= 2**31 - 2:
@@ -252,6 +268,7 @@ class Robot:
         project: Its project, or None for a robot of the whole Harbor.
         expires_at: Aware, UTC; None: never.
         disabled: Whether it is switched off.
+        grants: Where a robot of the whole Harbor may do what, in the order of names; `rights` is all of that.
         handle: The dialect's own id.
     """
 
@@ -262,6 +279,7 @@ class Robot:
     expires_at: datetime | None
     disabled: bool
     description: str = ""
+    grants: tuple[Grant, ...] = ()
     handle: str = field(default="", compare=False)
 
     def expired(self, now: datetime) -> bool:

@@ -4,6 +4,7 @@
 'RegistryProof'
 """
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ class RegistryProof:
     Args:
         registry: Where to try.
         ca_file: A PEM file with its CA; None: the system's.
+        login: Returns when Harbor lets a credential in: all that can be tried of one that neither pulls nor pushes.
         sink: Hears about retries.
         transport: What sends one request once; None: the network.
     """
@@ -42,16 +44,21 @@ class RegistryProof:
         registry: str,
         *,
         ca_file: Path | None = None,
+        login: Callable[[Credential], object] | None = None,
         sink: EventSink = silent,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._registry = registry
         self._ca_files = {registry: ca_file} if ca_file else {}
+        self._login = login
         self._sink = sink
         self._transport = transport
 
     def prove(self, credential: Credential, project: str, rights: AbstractSet[Right]) -> None:
         """Returns when the credential may do in the project what `rights` say, as far as a registry can tell."""
+        if self._login is not None and not (project and {_PULL, _PUSH} & rights):
+            self._login(credential)
+            return
         repository = Repository(self._registry, f"{project}/{_NAME}")
         connections = self._connect(credential)
         try:

@@ -95,11 +95,14 @@ class Adapters:
         Raises:
             CredentialsError: It does not, or there are no credentials.
         """
+        return self._administered_by(self._harbor_credential())
+
+    def _administered_by(self, credential: Credential | None) -> Administration:
         from imagepipe.harbor.administration import open_administration
 
         return open_administration(
             url=self._settings.harbor_url,
-            credential=self._harbor_credential(),
+            credential=credential,
             ca_file=self._settings.harbor.ca_file,
             dialect=self._settings.harbor.dialect,
             sink=self._events,
@@ -134,7 +137,9 @@ class Adapters:
         from imagepipe.registry.proof import RegistryProof
 
         registry = self._settings.require_registry()
-        return RegistryProof(registry, ca_file=self._settings.harbor.ca_file, sink=self._events)
+        return RegistryProof(
+            registry, ca_file=self._settings.harbor.ca_file, login=self._administered_by, sink=self._events
+        )
 
     @cached_property
     def reader(self) -> EvidenceReader:

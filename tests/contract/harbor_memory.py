@@ -75,6 +75,7 @@ class MemoryHarbor:
         writes: Every write that took effect, as `operation subject`, in order.
         script: What becomes of the next writes: `lost` does it and loses the answer, `broken` answers 500 and does
             nothing, `fine` is fine. Empty: all fine.
+        hidden_robots: Projects (None: the whole Harbor) whose robots are not shown.
         refusals: Errors by write (`member.add es-sandbox alice`), raised instead of doing it.
         between: Called with every write's name before it happens: somebody else at work.
     """
@@ -98,6 +99,7 @@ class MemoryHarbor:
     log: dict[str, list[AuditEntry]] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     script: list[str] = field(default_factory=list)
+    hidden_robots: set[str | None] = field(default_factory=set)
     refusals: dict[str, ImagepipeError] = field(default_factory=dict)
     between: Callable[[str], None] = field(default=nobody_else)
     ids: Iterator[int] = field(default_factory=lambda: count(1))
@@ -318,6 +320,8 @@ class MemoryRobots:
         if project is not None:
             self.harbor.project(project.name)
         name = project.name if project else None
+        if name in self.harbor.hidden_robots:
+            raise PermissionRefusedError(f"list robots of {name}: forbidden")
         return tuple(robot for robot in self.harbor.robots.values() if robot.project == name)
 
     def create(self, request: RobotRequest, project: Project | None) -> RobotSecret:
@@ -337,7 +341,7 @@ class MemoryRobots:
         def effect() -> None:
             expires_at = None if request.days is None else harbor.now + timedelta(days=request.days)
             robot = harbor.add_robot(request.name, name, *map(str, request.rights), expires_at=expires_at)
-            made.append(replace(robot, description=request.description))
+            made.append(replace(robot, description=request.description, grants=request.grants))
             harbor.robots[robot.login] = made[0]
 
         harbor.write("robot.create", f"{name or '-'} {request.name}", effect)

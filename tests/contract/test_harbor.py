@@ -11,7 +11,7 @@ import pytest
 from imagepipe.errors import CredentialsError, InputError, NotFoundError, RefusedError, UnsupportedError
 from imagepipe.harbor.administration import open_administration
 from imagepipe.harbor.v2.rights import grants
-from imagepipe.model.access import PERMISSION_SETS, Member, Principal, Project, Right, RobotRequest, Role
+from imagepipe.model.access import PERMISSION_SETS, Grant, Member, Principal, Project, Right, RobotRequest, Role
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration, Robots
 from imagepipe.sandbox.harbor.rbac import ROBOT_PROJECT, ROBOT_SYSTEM
@@ -281,6 +281,16 @@ def test_a_robot_of_the_whole_harbor_belongs_to_no_project(world: World) -> None
     assert (made.robot.name, made.robot.project, made.robot.rights) == ("everywhere", None, rights)
     assert world.robots.list(None) == (made.robot,)
     assert world.robots.list(project) == ()
+
+
+def test_a_robot_of_the_whole_harbor_may_do_in_each_place_what_was_asked_for(world: World) -> None:
+    project = world.project()
+    push, system = PERMISSION_SETS["push"], frozenset({Right.parse("project:list")})
+    grants = (Grant("/", system), Grant(project.name, push))
+    made = world.robots.create(RobotRequest("some", None, push | system, 1, grants=grants), None)
+    assert made.robot.grants == grants
+    assert world.robots.list(None) == (made.robot,)
+    assert made.robot.rights == push | system
 
 
 def test_a_robot_is_not_made_twice_nor_under_a_bad_name_nor_to_change_robots(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli, Run
-from tests.e2e.test_administration import acting, robots
+from tests.e2e.test_administration import acting, held, robots
 
 pytestmark = pytest.mark.sandbox
 
@@ -125,3 +125,57 @@ def test_an_access_file_makes_robots_whose_secrets_a_command_takes(
     assert robots(lee, project) == {"a": True, "b": True}
     lee("robot", "rotate", project, "b", "--to-command", "sh -c 'cat > /dev/null'", "--yes").ok()
     assert robots(lee, project) == {"a": True, "b": True}
+
+
+def test_a_robot_of_the_whole_harbor_is_made_rotated_by_itself_and_deleted(
+    box: Box, cli: Cli, lee: Command, project: str, tmp_path: Path
+) -> None:
+    admin, file = acting(box, cli, "admin"), tmp_path / "whole.env"
+    to = ("--out", str(file))
+    lee("robot", "create", "/", "whole", "--can", "push", "--days", "2", *to).fails(2, "in which projects", hint="--in")
+    create = ("robot", "create", "/", "whole", "--can", "push,project:read", "--in", project, "--days", "2", "--yes")
+    system = "robot:create,robot:delete,robot:list,robot:read"
+    lee(*create, *to).fails(5, "robot")
+    lee("robot", "create", project, "x", "--can", "pull", "--in", "es-sandbox", "--days", "1", *to).fails(2, "--in")
+    admin(*create, "--in", "nowhere", *to).fails(4, "nowhere")
+    assert admin(*create, "--system-can", system, *to).ok().out == "robot$whole\n"
+    first = held(file)
+    box.secrets.append(first["HARBOR_PASSWORD"])
+
+    config = box.config({"harbor.username": None, "harbor.password_file": None})
+    rotate = ("robot", "rotate", "/", "whole", *to, "--yes")
+    turned = cli.run(*rotate, "--json", env=first, config=config).ok()
+    assert turned.json()["robot"]["login"] == "robot$whole.g2"
+    places = {one["namespace"]: one["rights"] for one in turned.json()["robot"]["grants"]}
+    assert set(places) == {"/", project}
+    assert places["/"] == sorted(system.split(","))
+    assert "stays switched on until it is deleted" in turned.err
+    second = held(file)
+    box.secrets.append(second["HARBOR_PASSWORD"])
+    cli.run("project", "show", project, env=second, config=config).ok()
+    cli.run(*rotate, "--finish", "--grace", "0", env=second, config=config).ok()
+
+    listed = admin("robot", "list", "/").ok().out.splitlines()
+    (row,) = [line.split("\t") for line in listed if line.startswith("robot$whole")]
+    assert row[0] == "robot$whole.g2"
+    assert row[1] == f"{system.replace(',', ', ')} in the system; push and 1 more in {project}"
+    soon = admin("robot", "list", "--expiring", "90", "--json")
+    assert soon.code == 9, soon.said
+    assert "robot$whole.g2" in [one["login"] for one in soon.json()["robots"]]
+    assert soon.json()["unseen"] == []
+    unseen = lee("robot", "list", "--expiring", "0", "--json").ok()
+    assert unseen.json()["unseen"][0] == "/"
+    assert "/: left out: robots of the whole Harbor are for system administrators" in unseen.err
+    admin("robot", "delete", "/", "whole", "--yes").ok()
+    admin("robot", "delete", "/", "whole", "--yes").fails(4, "no robot 'whole' in /")
+
+
+def test_a_robot_that_only_administers_is_proven_by_logging_in(box: Box, cli: Cli, tmp_path: Path) -> None:
+    admin, file = acting(box, cli, "admin"), tmp_path / "lists.json"
+    create = ("robot", "create", "/", "lists", "--system-can", "project:list", "--days", "1")
+    admin(*create, "--out", str(file), "--yes").ok()
+    admin("robot", "rotate", "/", "lists", "--out", str(file), "--grace", "0", "--yes").ok()
+    held_now = json.loads(file.read_text())
+    assert held_now["username"] == "robot$lists.g2"
+    box.secrets.append(held_now["password"])
+    admin("robot", "delete", "/", "lists", "--yes").ok()

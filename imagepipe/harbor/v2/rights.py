@@ -11,9 +11,9 @@ from imagepipe.errors import RefusedError
 from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.v2.session import Session
 from imagepipe.harbor.wire import WirePermission, WirePermissions, parse
-from imagepipe.model.access import Right
+from imagepipe.model.access import Grant, Right
 
-__all__ = ["EFFECTS", "check_grantable", "grants", "held_rights"]
+__all__ = ["EFFECTS", "check_grantable", "exact", "grants", "held_grants", "held_rights"]
 
 # Both allow. We write the first; the second is what Harbor stores of a robot that was made without one.
 EFFECTS: Final = ("allow", "")
@@ -59,6 +59,23 @@ def grants(rights: Iterable[Right], project: str | None, effect: str = EFFECTS[0
     systems = [right for right in rights if _of_system(right)]
     both = (("project", _ALL_PROJECTS, ours), ("system", _SYSTEM, systems))
     return [_grant(kind, namespace, held, effect) for kind, namespace, held in both if held]
+
+
+def exact(held: Iterable[Grant], effect: str = EFFECTS[0]) -> list[dict[str, object]]:
+    """Returns what a robot of the whole Harbor may do in each place, as Harbor takes it."""
+    return [
+        _grant("system" if one.namespace == _SYSTEM else "project", one.namespace, one.rights, effect) for one in held
+    ]
+
+
+def held_grants(permissions: Iterable[WirePermission]) -> tuple[Grant, ...]:
+    """Returns what permissions allow in each place, in the order of names."""
+    places: dict[str, frozenset[Right]] = {}
+    for permission in permissions:
+        # Source: Harbor v2.15.2 src/controller/robot/model.go: the namespace of the system is "/".
+        place = _SYSTEM if permission.kind == "system" else permission.namespace
+        places[place] = places.get(place, frozenset()) | held_rights([permission])
+    return tuple(Grant(place, rights) for place, rights in sorted(places.items()) if rights)
 
 
 def held_rights(permissions: Iterable[WirePermission]) -> frozenset[Right]:

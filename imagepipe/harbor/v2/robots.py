@@ -13,7 +13,7 @@ from imagepipe.errors import ImagepipeError, NotFoundError, PermissionRefusedErr
 from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.paging import Listing, every
-from imagepipe.harbor.v2.rights import EFFECTS, check_grantable, grants, held_rights
+from imagepipe.harbor.v2.rights import EFFECTS, check_grantable, exact, grants, held_grants, held_rights
 from imagepipe.harbor.v2.session import Session
 from imagepipe.harbor.wire import WireCreatedRobot, WireRobot, parse
 from imagepipe.http.failure import words
@@ -139,6 +139,7 @@ class Robots2:
             _moment(made.expires_at),
             disabled=False,
             description=request.description,
+            grants=request.grants,
             handle=str(made.id),
         )
         try:
@@ -146,9 +147,9 @@ class Robots2:
         except (UnavailableError, PermissionRefusedError):
             return promised
         robot = self._robot(wire, where) if wire is not None else promised
-        if robot.rights != request.rights:
+        if robot.rights != request.rights or (request.grants and robot.grants != request.grants):
             self.delete(robot)
-            odd = ", ".join(map(str, sorted(robot.rights ^ request.rights)))
+            odd = ", ".join(map(str, sorted(robot.rights ^ request.rights))) or "in other places"
             raise RefusedError(f"{what}: Harbor gave it other rights than asked for: {odd}", hint="leave them out")
         return robot
 
@@ -186,6 +187,7 @@ class Robots2:
             _moment(wire.expires_at),
             wire.disable,
             wire.description,
+            held_grants(wire.permissions) if project is None else (),
             str(wire.id),
         )
 
@@ -223,7 +225,7 @@ def _body(request: RobotRequest, project: str | None, effect: str) -> dict[str, 
         "level": "system" if project is None else "project",
         "duration": _FOREVER if request.days is None else request.days,
         "disable": False,
-        "permissions": grants(request.rights, project, effect),
+        "permissions": exact(request.grants, effect) if request.grants else grants(request.rights, project, effect),
     }
 
 

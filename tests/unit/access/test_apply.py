@@ -246,7 +246,7 @@ def test_a_robot_of_the_whole_harbor_is_made_in_the_same_way() -> None:
     robots = harbor.administration().require_robots()
     made = create_robot(robots, RobotRequest("ops", None, PULL, 1), None, lambda secret: kept.append(secret.secret))
     assert kept == [made.secret]
-    with pytest.raises(RefusedError, match="this Harbor has one already"):
+    with pytest.raises(RefusedError, match="the whole Harbor has one already"):
         create_robot(robots, RobotRequest("ops", None, PULL, 1), None, nowhere)
 
 

@@ -1,15 +1,25 @@
 import csv
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 
 from imagepipe.access.review import HEADINGS, ReviewOptions, Row, review, to_csv, to_markdown
-from imagepipe.errors import NotFoundError, PermissionRefusedError
+from imagepipe.errors import ImagepipeError, NotFoundError, PermissionRefusedError, UnsupportedError
 from imagepipe.events import Event, Warned
-from imagepipe.model.access import AuditEntry, Member, Principal, Project, Role
-from tests.contract.harbor_memory import NOW, MemoryHarbor, MemoryMembership
+from imagepipe.model.access import (
+    PERMISSION_SETS,
+    AuditEntry,
+    Grant,
+    Member,
+    Principal,
+    Project,
+    Robot,
+    RobotRequest,
+    Role,
+)
+from tests.contract.harbor_memory import NOW, MemoryHarbor, MemoryMembership, MemoryRobots
 
 DAY = timedelta(days=1)
 OPTIONS = ReviewOptions(NOW, soon=30 * DAY, idle=90 * DAY)
@@ -120,6 +130,38 @@ def test_projects_that_are_not_shown_are_left_out_unless_they_are_named(harbor: 
     assert told == [Warned("public", "left out: its members are not shown to you")]
     with pytest.raises(PermissionRefusedError):
         review([public], admin, OPTIONS)
+
+
+def test_robots_of_the_whole_harbor_are_reviewed_with_where_they_may_do_what(harbor: MemoryHarbor) -> None:
+    pull, push = PERMISSION_SETS["pull"], PERMISSION_SETS["push"]
+    grants = (Grant("*", pull), Grant("es", push))
+    robots = harbor.administration().require_robots()
+    robots.create(RobotRequest("ops", None, push, 9, grants=grants), None)
+    (row,) = [row for row in review(None, harbor.administration(), OPTIONS) if row.project == "/"]
+    assert (row.access, row.findings) == ("pull in all projects; push in es", ("expires in 9 days",))
+    assert "robot$ops" not in rows(harbor)
+
+
+@pytest.mark.parametrize(("error", "told"), [(PermissionRefusedError("no"), 1), (UnsupportedError("no"), 0)])
+def test_robots_of_the_whole_harbor_that_are_not_shown_are_told(
+    harbor: MemoryHarbor, error: ImagepipeError, told: int
+) -> None:
+    admin = replace(harbor.administration(), robots=ShyRobots(harbor, error))
+    heard: list[Event] = []
+    assert {row.project for row in review(None, admin, OPTIONS, sink=heard.append)} == {"es"}
+    assert len(heard) == told
+
+
+@dataclass
+class ShyRobots(MemoryRobots):
+    """Shows no robots of the whole Harbor."""
+
+    error: ImagepipeError
+
+    def list(self, project: Project | None) -> tuple[Robot, ...]:
+        if project is None:
+            raise self.error
+        return super().list(project)
 
 
 def test_another_error_is_never_left_out(harbor: MemoryHarbor) -> None:

@@ -18,7 +18,7 @@ from imagepipe.errors import (
     UnavailableError,
 )
 from imagepipe.events import Event, Warned
-from imagepipe.model.access import Caller, Project, Right, Robot, RobotSecret, Role
+from imagepipe.model.access import Caller, Grant, Project, Right, Robot, RobotSecret, Role
 from imagepipe.model.result import Credential
 from tests.contract.harbor_memory import MemoryHarbor
 
@@ -32,9 +32,11 @@ class Registry:
     harbor: MemoryHarbor
     broken: bool = False
     tried: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def prove(self, credential: Credential, project: str, rights: AbstractSet[Right]) -> None:
         self.tried.append(credential.username)
+        self.places.append(project)
         robot = self.harbor.robots.get(credential.username)
         if self.broken or robot is None or robot.disabled or robot.expired(self.harbor.now):
             raise CredentialsError(f"{credential.username} is not let in")
@@ -48,7 +50,7 @@ class Bench:
     """A Harbor with robot `ci`, its secret in a file, and a clock that tests move."""
 
     harbor: MemoryHarbor
-    project: Project
+    project: Project | None
     place: SecretPlace
     registry: Registry
     told: list[Event] = field(default_factory=list)
@@ -62,6 +64,7 @@ class Bench:
             place=self.place,
             proof=self.registry,
             clock=self,
+            sample="es",
             sink=self.told.append,
         )
         return rotate(self.project, name, world, RotationOptions(grace=grace, finish=finish, keep_enabled=keep))
@@ -360,3 +363,19 @@ def test_a_robot_that_hands_its_own_successor_to_a_command_leaves_no_crowd(bench
         bench.run()
         bench.harbor.now += DAY
     assert bench.logins() == {"ci.g4": "on", "ci.g5": "on"}
+
+
+@pytest.mark.parametrize(("places", "tried"), [((), ["es"]), (("*",), ["es"]), (("/", "b"), ["", "b"]), (("/",), [""])])
+def test_a_robot_of_the_whole_harbor_has_a_successor_with_the_same_rights_in_the_same_places(
+    bench: Bench, places: tuple[str, ...], tried: list[str]
+) -> None:
+    old = bench.harbor.add_robot("ops", None, "repository:pull", expires_at=bench.harbor.now + DAY)
+    grants = tuple(Grant(place, old.rights) for place in places)
+    bench.harbor.robots[old.login] = replace(old, grants=grants)
+    bench.project = None
+    done = bench.run(name="ops", grace=timedelta())
+    assert (done.current.login, done.current.project, done.current.grants) == ("robot$ops.g2", None, grants)
+    assert done.deleted == ("robot$ops",)
+    assert bench.registry.places == tried
+    with pytest.raises(NotFoundError, match="no robot 'x' in /"):
+        bench.run(name="x")

@@ -30,6 +30,7 @@ def harbor() -> MemoryHarbor:
     made.add_project("p", {"admin": Role.PROJECT_ADMIN, "bob": Role.GUEST})
     made.add_robot("ci", "es", "repository:pull")
     made.add_robot("ci.g2", "es", "repository:pull")
+    made.add_robot("ops", None, "repository:pull")
     return made
 
 
@@ -72,7 +73,7 @@ def test_what_was_kept_stays_and_what_was_marked_goes(harbor: MemoryHarbor) -> N
         "- es: remove member bob: developer",
         "- es: delete robot ci: repository:pull",
     ]
-    assert harbor.robots == {}
+    assert list(harbor.robots) == ["robot$ops"]
     assert harbor.members["p"] == {Principal.parse("admin"): Role.PROJECT_ADMIN, Principal.parse("bob"): Role.GUEST}
     # What is done already is neither stale nor done again.
     assert planned(harbor, text).changes == ()

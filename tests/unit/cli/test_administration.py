@@ -249,6 +249,37 @@ def test_robots_are_listed_by_project_or_all(run: Command, harbor: MemoryHarbor)
     assert run(robot.list_robots, "es").rows[0][3] == "expired"
 
 
+def test_robots_that_are_not_shown_are_told(run: Command, harbor: MemoryHarbor) -> None:
+    harbor.add_project("public", {})
+    harbor.hidden_robots = {None, "public"}
+    done = run(robot.list_robots, as_json=True)
+    assert done.document["unseen"] == ["/", "public"]
+    assert run(robot.list_robots, "es").err == ""
+
+
+def test_a_robot_of_the_whole_harbor_says_where_it_may_do_what(
+    run: Command, harbor: MemoryHarbor, tmp_path: Path
+) -> None:
+    file = tmp_path / "s"
+    made = run(
+        robot.create, "/", "ops", can="pull", places=["es", "*"], system_can="project:list", days=1, out=file, yes=True
+    )
+    assert "+ /: robot ops may pull in *; project:list in /; pull in es for 1 days" in made.err
+    assert run(robot.list_robots, "/").rows[0][1] == "pull in all projects; project:list in the system; pull in es"
+    with pytest.raises(NotFoundError):
+        run(robot.create, "/", "two", can="pull", places=["nowhere"], days=1, out=file, yes=True)
+    odd: tuple[dict[str, Any], ...] = ({"can": "pull"}, {"places": ["es"]}, {})
+    for flags in odd:
+        with pytest.raises(UsageError, match="in which projects"):
+            run(robot.create, "/", "two", days=1, out=file, **flags)
+    odd = ({"can": "pull", "places": ["es"]}, {"can": "pull", "system_can": "project:list"}, {})
+    for flags in odd:
+        with pytest.raises(UsageError):
+            run(robot.create, "es", "two", days=1, out=file, **flags)
+    run(robot.delete, "/", "ops", yes=True)
+    assert harbor.robots == {}
+
+
 def test_robots_that_end_soon_are_an_exit_code(
     run: Command, harbor: MemoryHarbor, capsys: pytest.CaptureFixture[str]
 ) -> None:
