@@ -167,11 +167,12 @@ class Wiring(Adapters):
         from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
         from imagepipe.registry.copying import RegistryCopier
+        from imagepipe.wiring.explaining import ExplainedCopier
 
         return World(
             source=self.registry,
             sink=self.registry,
-            copier=RegistryCopier(self.registry, self._referrers),
+            copier=ExplainedCopier(RegistryCopier(self.registry, self._referrers), self.explainer),
             reader=self.reader,
             writer=self.writer,
             scans=lambda: self.scans,

@@ -25,15 +25,24 @@ from imagepipe.registry.referrers import RegistryReferrers
 if TYPE_CHECKING:
     from imagepipe.access.explain import Cause
     from imagepipe.access.facts import Facts, Image
+    from imagepipe.model.copying import Copied
     from imagepipe.model.digest import Digest
     from imagepipe.model.evidence import Artifact
     from imagepipe.model.host import PullReport
     from imagepipe.model.manifest import Descriptor, Index, Manifest
     from imagepipe.ports import Clock, ImagePuller, ImagePusher
     from imagepipe.ports.administration import Administration
+    from imagepipe.ports.copying import ImageCopier
     from imagepipe.registry.connection import Connections
 
-__all__ = ["ExplainedPuller", "ExplainedPusher", "ExplainedReferrers", "ExplainedRegistry", "Explainer"]
+__all__ = [
+    "ExplainedCopier",
+    "ExplainedPuller",
+    "ExplainedPusher",
+    "ExplainedReferrers",
+    "ExplainedRegistry",
+    "Explainer",
+]
 
 # A handful of requests, and 1.5 s for a wrong password; who waits longer would rather have the refusal alone.
 _DEADLINE_S: Final = 8.0
@@ -205,6 +214,19 @@ class ExplainedRegistry(RegistryClient):
         """Makes the tag point at a manifest that the repository already holds."""
         with self._explainer.of(repository.tagged(tag), push=True):
             super().tag(repository, manifest, tag)
+
+
+class ExplainedCopier:
+    """The port `ImageCopier` round another one."""
+
+    def __init__(self, inner: ImageCopier, explainer: Explainer) -> None:
+        self._inner = inner
+        self._explainer = explainer
+
+    def copy(self, image: Pinned, to: Repository) -> Copied:
+        """Copies, and tells the cause of a refusal by the repository that shall hold it."""
+        with self._explainer.of(to.pin(image.digest), push=True):
+            return self._inner.copy(image, to)
 
 
 class ExplainedReferrers(RegistryReferrers):

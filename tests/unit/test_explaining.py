@@ -1,6 +1,7 @@
 """Refusals by Harbor are told with their cause; whatever goes wrong with that, the refusal itself is told."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,11 +17,14 @@ from imagepipe.errors import (
     SettingsError,
     UnavailableError,
 )
-from imagepipe.events import Event, Output
+from imagepipe.events import Event, EventSink, Output, silent
 from imagepipe.model.access import Caller, Right, Role
-from imagepipe.model.reference import Reference
+from imagepipe.model.copying import Copied
+from imagepipe.model.digest import Digest
+from imagepipe.model.host import PullReport
+from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.ports.administration import Administration
-from imagepipe.wiring.explaining import Explainer
+from imagepipe.wiring.explaining import ExplainedCopier, ExplainedPuller, ExplainedPusher, Explainer
 from tests.contract.harbor_memory import MemoryCallers, MemoryHarbor
 
 IMAGE = Reference.parse("vic.example/es/web:1")
@@ -167,3 +171,35 @@ def test_nobody_waits_long_for_a_cause(bench: Bench) -> None:
     assert bench.explained() is DENIED
     assert isinstance(bench.told[0], Output)
     assert "no answer within" in bench.told[0].line
+
+
+@dataclass
+class Shut:
+    """Every adapter that Harbor may refuse, and does."""
+
+    refusal: ImagepipeError = DENIED
+
+    def push(self, image_id: Digest, name: Reference, sink: EventSink) -> Digest:
+        raise self.refusal
+
+    def pull(self, image: Reference, sink: EventSink) -> PullReport:
+        raise self.refusal
+
+    def copy(self, image: Pinned, to: Repository) -> Copied:
+        raise self.refusal
+
+
+def test_whoever_pushes_pulls_or_copies_tells_the_cause(bench: Bench) -> None:
+    digest, full = Digest.of(b""), RefusedError("push: will exceed the configured upper limit of 1 B")
+    pinned = IMAGE.repository.pin(digest)
+    elsewhere = Repository("vic.example", "library/web").pin(digest)
+    calls: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: ExplainedPusher(Shut(), bench.explainer).push(digest, IMAGE, silent), "role"),
+        (lambda: ExplainedCopier(Shut(), bench.explainer).copy(elsewhere, pinned.repository), "role"),
+        (lambda: ExplainedPuller(Shut(full), bench.explainer).pull(IMAGE, silent), "quota"),
+    )
+    for call, kind in calls:
+        with pytest.raises(ImagepipeError) as caught:
+            call()
+        assert caught.value.cause is not None
+        assert caught.value.cause["kind"] == kind
