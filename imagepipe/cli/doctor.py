@@ -28,6 +28,10 @@ def doctor(
     target: Annotated[
         list[str] | None, typer.Argument(help="Targets or groups; default: all.", show_default=False)
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", help="An image that the targets are to take; may be given again.", show_default=False),
+    ] = None,
 ) -> None:
     """Look at every connection, credential, certificate and version; exit 6 when something will not work."""
     from imagepipe.doctor.checks import examine
@@ -35,7 +39,8 @@ def doctor(
 
     wiring = session.wiring(session.settings())
     targets = wiring.targets(target or wiring.target_names)
-    findings = examine(targets, wiring.doctor_world(), jobs=wiring.target_jobs)
+    images = tuple(dict.fromkeys(wiring.reference(name) for name in image or ()))
+    findings = examine(targets, wiring.doctor_world(images), images=images, jobs=wiring.target_jobs)
     broken = [finding for finding in findings if finding.level is Level.FAIL]
     document = {
         "schema": "imagepipe.doctor/v1",

@@ -12,12 +12,14 @@ from typing import Final
 
 from imagepipe import fanout
 from imagepipe.doctor.finding import Finding, Level, failed, until
+from imagepipe.doctor.images import examine_image
 from imagepipe.doctor.registry import examine_rights, examine_sites, examine_source
 from imagepipe.doctor.targets import Examined, Patient, Surroundings, examine_target
 from imagepipe.errors import ImagepipeError
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target, TargetKind
-from imagepipe.ports import Clock, ContainerHost, ManifestSource, PerishableSigner, Site
+from imagepipe.model.reference import Reference
+from imagepipe.ports import Clock, ContainerHost, ManifestSource, OldClients, PerishableSigner, Site
 from imagepipe.ports.administration import Administration
 
 __all__ = ["DoctorWorld", "examine"]
@@ -33,6 +35,7 @@ class DoctorWorld:
     Attributes:
         registry: `host[:port]` of the configured registry, or None.
         source: How it is asked.
+        old_clients: How it is seen by a VCH.
         sites: The registry's site by its name, and Harbor's where it is another.
         harbor_version: Asks Harbor for its version, proving the credentials; None where no Harbor is configured.
         administration: Opens Harbor's administration, once `harbor_version` has proven that it knows us.
@@ -46,6 +49,7 @@ class DoctorWorld:
 
     registry: str | None
     source: ManifestSource
+    old_clients: OldClients
     sites: Mapping[str, Site]
     harbor_version: Callable[[], str] | None
     administration: Callable[[], Administration]
@@ -57,20 +61,31 @@ class DoctorWorld:
     clock: Clock
 
 
-def examine(targets: Sequence[Target], world: DoctorWorld, *, jobs: int) -> tuple[Finding, ...]:
-    """Returns every finding: registry, Harbor, signing, build host, then each target; nothing is changed anywhere."""
+def examine(
+    targets: Sequence[Target], world: DoctorWorld, *, images: Sequence[Reference] = (), jobs: int
+) -> tuple[Finding, ...]:
+    """Returns every finding; nothing is changed anywhere.
+
+    Args:
+        targets: Which targets to look at.
+        world: What is looked at: registry, Harbor, signing, build host, then each target.
+        images: Images that the targets are to take.
+        jobs: How many targets are asked at once.
+    """
     for_vch = any(target.kind is TargetKind.VCH for target in targets)
     harbor, version = _harbor(world)
     around = Surroundings(registry=world.registry, harbor_version=version, policy=world.policy, now=world.clock.now())
     outcomes = fanout.each(targets, lambda target: _target(target, around, world), jobs=jobs)
     hosts = [finding for outcome in outcomes for finding in outcome.unwrap()[0]]
+    well = [one for _, one in (outcome.unwrap() for outcome in outcomes) if one is not None]
     sites = list(examine_sites(world.sites, world.clock.now, for_vch=for_vch))
     broken = {one.subject for one in sites if one.level is Level.FAIL and one.check == "tls"}
     # One cause is told once: what cannot be reached over TLS cannot be asked either.
     source = [] if world.registry in broken else list(examine_source(world.registry, world.source))
     if version is None and broken & {world.registry, "harbor"}:
         harbor = []
-    return (*sites, *source, *harbor, *_signing(world), *_build_host(world), *hosts)
+    takes = [finding for image in images for finding in examine_image(image, well, world.source, world.old_clients)]
+    return (*sites, *source, *harbor, *_signing(world), *_build_host(world), *hosts, *takes)
 
 
 def _harbor(world: DoctorWorld) -> tuple[list[Finding], str | None]:

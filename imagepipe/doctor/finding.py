@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from imagepipe.errors import ImagepipeError
 
-__all__ = ["Finding", "Level", "failed", "until"]
+__all__ = ["Finding", "Level", "failed", "size", "until"]
 
 # A VCH's certificates live one year, and a month is enough to get new ones. Source: VIC v1.5.8 pkg/certificate.
 WARN_BEFORE: Final = timedelta(days=30)
@@ -51,6 +51,18 @@ class Finding:
 def failed(subject: str, check: str, error: ImagepipeError) -> Finding:
     """Returns what an error means for one check."""
     return Finding(subject, check, Level.FAIL, error.message, error.hint or _WAY_OUT)
+
+
+def size(size_bytes: int) -> str:
+    """Returns a size as people read it.
+
+    >>> size(1536 * 1024**2), size(3 * 1024**2), size(700)
+    ('1.5 GiB', '3 MiB', '700 bytes')
+    """
+    for unit, name in ((1024**3, ".1f"), (1024**2, ".0f")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:{name}} {'GiB' if unit == 1024**3 else 'MiB'}"
+    return f"{size_bytes} bytes"
 
 
 def until(ends: datetime, now: datetime, *, warn_before: timedelta = WARN_BEFORE) -> tuple[Level, str]:

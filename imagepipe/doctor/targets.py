@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from imagepipe.doctor import security
-from imagepipe.doctor.finding import Finding, Level, failed
+from imagepipe.doctor.finding import Finding, Level, failed, size
 from imagepipe.errors import AccessError, HostChangedError, ImagepipeError
 from imagepipe.model.certificate import TlsLook
 from imagepipe.model.evidence import TrustPolicy
@@ -254,19 +254,15 @@ def _storage(target: Target, facts: HostFacts) -> Finding:
     """
     used, limit = facts.storage_used_bytes, facts.storage_limit_bytes
     if limit is None:
-        told = f"{_size(used)} used; " if used is not None else ""
+        told = f"{size(used)} used; " if used is not None else ""
         detail = f"{told}it has no limit of its own, and does not tell how much its datastore has left"
         return Finding(target.name, "free space", Level.NOTE, detail)
-    left = limit - (used or 0)
+    left = facts.storage_left_bytes or 0
     level = Level.FAIL if left <= 0 else Level.WARN if left < limit * _LITTLE else Level.OK
     return Finding(
         target.name,
         "free space",
         level,
-        f"{_size(max(0, left))} left of its limit of {_size(limit)}",
+        f"{size(left)} left of its limit of {size(limit)}",
         None if level is Level.OK else "remove images there, or raise it (vic-machine configure --storage-quota)",
     )
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1024**3:.1f} GiB" if size_bytes >= 1024**3 else f"{size_bytes / 1024**2:.0f} MiB"

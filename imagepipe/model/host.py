@@ -165,6 +165,13 @@ class HostFacts:
     storage_limit_bytes: int | None = None
     storage_used_bytes: int | None = None
 
+    @property
+    def storage_left_bytes(self) -> int | None:
+        """How much of its own limit is left; None where it has none."""
+        if self.storage_limit_bytes is None:
+            return None
+        return max(0, self.storage_limit_bytes - (self.storage_used_bytes or 0))
+
 
 @dataclass(frozen=True, slots=True)
 class PullReport:

@@ -10,6 +10,9 @@ OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 
+# Source: distribution docs/spec/manifest-v2-1.md, signed
+DOCKER_SCHEMA_1: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
 MANIFEST_TYPES: Final = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES: Final = (OCI_INDEX, DOCKER_LIST)
 # An OCI manifest answers 404 where its type is not accepted: always send all four.

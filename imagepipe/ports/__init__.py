@@ -33,6 +33,7 @@ __all__ = [
     "ImagePusher",
     "ManifestSink",
     "ManifestSource",
+    "OldClients",
     "PerishableSigner",
     "Referrers",
     "Scans",
@@ -301,6 +302,18 @@ class HostInventory(Protocol):
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        ...
+
+
+class OldClients(Protocol):
+    """A registry, as clients from before schema 2 see it: every VCH is one."""
+
+    def served(self, reference: Reference) -> str:
+        """Returns the media type of what they are given for a tag; "" for nothing.
+
+        Raises:
+            AccessError, RefusedError, UnavailableError: The registry says no, or is away.
         """
         ...
 

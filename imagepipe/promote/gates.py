@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from imagepipe.errors import RefusedError, SettingsError
-from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import (
     PROVENANCE_PREDICATE,
@@ -20,20 +19,18 @@ from imagepipe.model.evidence import (
     BuildSource,
     TrustPolicy,
 )
-from imagepipe.model.host import VCH_MAX_HISTORY, VCH_PLATFORM, Target, TargetKind
+from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.ledger import Hold
 from imagepipe.model.manifest import ImageConfig, Index, Manifest
 from imagepipe.model.promotion import GateVerdict, Terms
 from imagepipe.model.reference import Pinned
+from imagepipe.model.vch import vch_verdicts
 from imagepipe.promote.approvals import approval_gate
 from imagepipe.promote.ports import World
 from imagepipe.promote.scanning import scan_gate
 from imagepipe.promote.soaking import soak_gates
 
 __all__ = ["evaluate", "hold_gate", "rejection_gate"]
-
-# gzip is what a VCH unpacks. Source: VIC v1.5.8 lib/imagec (docker 1.13 archive); zstd came to Docker later.
-_VCH_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 def evaluate(
@@ -56,7 +53,8 @@ def evaluate(
         verdicts.extend(_time_gates(image, policy, world, terms))
         verdicts.append(rejection_gate([image, image.repository.pin(platform.digest)], policy, world))
     if any(target.kind is TargetKind.VCH for target in targets):
-        verdicts.extend(_vch_gates(image, manifest, platform, world))
+        config = ImageConfig.parse(world.source.blob(image.repository, platform.config))
+        verdicts.extend(vch_verdicts(manifest, platform, config))
     return tuple(verdicts)
 
 
@@ -171,40 +169,6 @@ def hold_gate(target: Target, holds: Sequence[Hold], digests: Sequence[Digest], 
         hold is None or release,
         f"released; {hold}" if hold and release else str(hold) if hold else "not rolled back from here",
         "find out whether the reason still holds, then promote with --release-hold",
-    )
-
-
-def _vch_gates(image: Pinned, manifest: Manifest | Index, platform: Manifest, world: World) -> Iterator[GateVerdict]:
-    """Asks what a VCH would only answer with a cryptic error in its pull stream."""
-    yield _verdict(
-        "vch: media type",
-        platform.media_type == media.DOCKER_MANIFEST
-        and (isinstance(manifest, Manifest) or manifest.media_type == media.DOCKER_LIST),
-        f"{manifest.media_type}",
-        "a VCH pulls Docker schema 2 only: build with profile: vch",
-    )
-    odd = sorted({layer.media_type for layer in platform.layers} - {_VCH_LAYER_TYPE})
-    yield _verdict(
-        "vch: layers", not odd, ", ".join(odd) or "gzip", "a VCH unpacks gzip layers only: build with profile: vch"
-    )
-    config = ImageConfig.parse(world.source.blob(image.repository, platform.config))
-    yield _verdict(
-        "vch: platform",
-        str(config.platform) == VCH_PLATFORM,
-        str(config.platform),
-        f"a VCH runs {VCH_PLATFORM} only",
-    )
-    yield _verdict(
-        "vch: history",
-        config.history_entries <= VCH_MAX_HISTORY,
-        f"{config.history_entries} of at most {VCH_MAX_HISTORY} history entries",
-        "a VCH counts every Dockerfile step: join RUN, ENV and LABEL steps, or start from a base with fewer",
-    )
-    yield _verdict(
-        "vch: layer history",
-        config.history_entries > 0 and config.history_layers == len(platform.layers),
-        f"{config.history_layers} history entries for {len(platform.layers)} layers",
-        "the image's history does not match its layers: build it with docker build rather than importing it",
     )
 
 

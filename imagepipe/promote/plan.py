@@ -5,35 +5,26 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from imagepipe import fanout
-from imagepipe.errors import NotFoundError, UnsupportedError
 from imagepipe.events import Warned
 from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
-from imagepipe.model.host import VCH_PLATFORM, Target
-from imagepipe.model.manifest import Index, Manifest, Platform
+from imagepipe.model.host import Target
 from imagepipe.model.promotion import PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.copying import copy_gates
 from imagepipe.promote.gates import evaluate, hold_gate
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
+from imagepipe.subject import Subject
+from imagepipe.subject import find_subject as find
 
 __all__ = ["Subject", "find_subject", "holdings", "make_plan", "observe"]
 
 _USUAL: Final = Terms()
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The image that is promoted: what was asked for, and the one platform that hosts will hold."""
-
-    image: Pinned
-    manifest: Manifest | Index
-    platform: Manifest
 
 
 def make_plan(
@@ -108,31 +99,7 @@ def find_subject(reference: Reference, world: World) -> Subject:
         NotFoundError: There is no such image.
         UnsupportedError: It is an index without linux/amd64.
     """
-    if reference.digest is None:
-        tag = reference.tag or "latest"
-        try:
-            image = reference.repository.pin(world.source.resolve(reference.repository.tagged(tag)).digest)
-        except NotFoundError as error:
-            raise NotFoundError(error.message, hint=error.hint or "check project, name and tag") from error
-    else:
-        image = reference.repository.pin(reference.digest)
-    manifest = world.source.manifest(image)
-    return Subject(image, manifest, _platform_manifest(image, manifest, world))
-
-
-def _platform_manifest(image: Pinned, manifest: Manifest | Index, world: World) -> Manifest:
-    if isinstance(manifest, Manifest):
-        return manifest
-    child = manifest.for_platform(Platform.parse(VCH_PLATFORM))
-    if child is None:
-        raise UnsupportedError(
-            f"{image} is an index without an image for {VCH_PLATFORM}",
-            hint=f"build it for {VCH_PLATFORM} too",
-        )
-    found = world.source.manifest(image.repository.pin(child.digest))
-    if not isinstance(found, Manifest):
-        raise NotFoundError(f"{child.digest} in the index {image} is not an image manifest")
-    return found
+    return find(reference, world.source)
 
 
 def _plan_target(target: Target, image: Pinned) -> TargetPlan:

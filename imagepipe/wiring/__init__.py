@@ -189,10 +189,12 @@ class Wiring(Adapters):
         """Returns what a doctor looks at, the projects of these images too."""
         from imagepipe.doctor.checks import DoctorWorld
         from imagepipe.engine.host import EngineHost
+        from imagepipe.registry.schema1 import Schema1Probe
 
         return DoctorWorld(
             registry=self._settings.registry,
             source=self.registry,
+            old_clients=Schema1Probe(self.registry.connections),
             sites=self._sites(),
             harbor_version=self._harbor_version if self._settings.registry or self._settings.harbor.url else None,
             administration=lambda: self.administration,

@@ -8,6 +8,7 @@ import pytest
 from imagepipe.sandbox.pki import Authority, expired_client, foreign_client
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli
+from tests.e2e.images import hand_made
 
 pytestmark = pytest.mark.sandbox
 
@@ -83,8 +84,12 @@ def test_a_registry_of_an_unknown_authority_is_one_finding_with_its_name(box: Bo
 def test_a_reader_is_told_what_its_rights_are_not_enough_for(box: Box, cli: Cli) -> None:
     guest = box.document["registry"]["users"]["guest"]
     config = box.config({"harbor.username": guest["username"], "harbor.password_file": guest["password_file"]})
-    found = examined(cli, "engine-a", config=config, code=0)
+    box.registry.push("es-sandbox/doctor", "read", hand_made("doctor-read"))
+    found = examined(cli, "engine-a", "--image", "es-sandbox/doctor:read", config=config, code=0)
     assert found["harbor", "credentials"]["detail"].endswith(f"as {guest['username']}")
+    rights = found["harbor", "rights in es-sandbox"]
+    assert (rights["level"], "may pull only" in rights["detail"]) == ("warn", True)
+    assert "--role developer" in rights["hint"]
 
 
 def test_everything_else_is_told_although_a_file_is_gone(box: Box, cli: Cli, tmp_path: Path) -> None:
@@ -94,3 +99,29 @@ def test_everything_else_is_told_although_a_file_is_gone(box: Box, cli: Cli, tmp
     assert "gone.key" in found["signing", "identity"]["detail"]
     assert "gone.pub" in found["vch-a", "policy"]["detail"]
     assert found["vch-a", "reachable"]["level"] == "ok"
+
+
+def test_what_a_vch_cannot_take_is_told_in_seconds_and_an_engine_takes_it(box: Box, cli: Cli) -> None:
+    # Harbor 2.x asks the registry inside by digest, so that none of its images is served as schema 1.
+    box.registry.push("es-sandbox/doctor", "plain", hand_made("doctor"))
+    box.registry.push("es-sandbox/doctor", "oci", hand_made("doctor-oci", oci=True))
+    box.registry.push("es-sandbox/doctor", "long", hand_made("doctor-long", history=91))
+    images = [f"es-sandbox/doctor:{tag}" for tag in ("plain", "oci", "long")]
+    before = box.host("vch-a").images("es-sandbox/doctor")
+    found = examined(cli, "vch-a", "engine-a", *(part for image in images for part in ("--image", image)))
+    said = {image: found["vch-a", f"image {image}"]["detail"] for image in images}
+    assert said == {
+        images[0]: "cannot take it: schema 1",
+        images[1]: "cannot take it: media type; layers",
+        images[2]: "cannot take it: history; schema 1",
+    }
+    assert "missing signature key" in found[images[0], "vch: schema 1"]["detail"]
+    assert "profile: vch" in found[images[1], "vch: media type"]["hint"]
+    assert "91 of at most 90" in found[images[2], "vch: history"]["detail"]
+    assert [found["engine-a", f"image {image}"]["level"] for image in images] == ["ok"] * 3
+    assert box.host("vch-a").images("es-sandbox/doctor") == before
+
+
+def test_an_image_that_is_not_there_is_one_finding(box: Box, cli: Cli) -> None:
+    found = examined(cli, "engine-a", "--image", "es-sandbox/no-such:1")
+    assert [key for key, one in found.items() if one["level"] == "fail"] == [("es-sandbox/no-such:1", "image")]

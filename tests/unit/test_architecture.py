@@ -20,7 +20,7 @@ FLOORS = (
     {"events", "fanout", "documents", "layers", "sections", "configfile", "envfile"},
     {"http", "ports", "settings"},
     {"registry", "harbor", "engine", "signing", "source"},
-    {"evidence"},
+    {"evidence", "subject"},
     {"build", "promote", "access", "deploy", "doctor"},
     {"sandbox"},
     {"wiring"},

@@ -8,9 +8,11 @@ from imagepipe.doctor.checks import DoctorWorld, examine
 from imagepipe.doctor.finding import Finding
 from imagepipe.doctor.targets import Patient
 from imagepipe.errors import ImagepipeError, NotFoundError
+from imagepipe.model import media
 from imagepipe.model.certificate import Certificate, SiteLook, TlsLook
 from imagepipe.model.evidence import Signatory, TrustPolicy
 from imagepipe.model.host import HostFacts, HostInfo, Target, TargetKind
+from imagepipe.model.reference import Reference
 from imagepipe.ports import ContainerHost, PerishableSigner
 from imagepipe.ports.administration import Administration
 from tests.contract.engine_memory import MemoryHost
@@ -68,6 +70,20 @@ class Seen:
 
 
 @dataclass
+class Old:
+    """What clients from before schema 2 are served, or the error that they get."""
+
+    answer: str | ImagepipeError = media.DOCKER_SCHEMA_1
+    asked: list[Reference] = field(default_factory=list)
+
+    def served(self, reference: Reference) -> str:
+        self.asked.append(reference)
+        if isinstance(self.answer, ImagepipeError):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
 class Signing:
     """Who would sign, and until when."""
 
@@ -93,6 +109,7 @@ class Clinic:
     registry: MemoryRegistry = field(default_factory=MemoryRegistry)
     inspected: Inspected = field(default_factory=Inspected)
     seen: Seen = field(default_factory=Seen)
+    old: Old = field(default_factory=Old)
     signing: Signing | None = field(default_factory=Signing)
     harbor: MemoryHarbor = field(default_factory=MemoryHarbor)
     host: str | None = "vic.example"
@@ -105,9 +122,9 @@ class Clinic:
         self.builder = MemoryHost(self.build_kind, self.registry)
         self.info: HostInfo | None = None
 
-    def examine(self, *targets: Target) -> dict[tuple[str, str], Finding]:
+    def examine(self, *targets: Target, images: Sequence[str] = ()) -> dict[tuple[str, str], Finding]:
         """Returns the findings by subject and check."""
-        found = examine(targets, self.world(), jobs=2)
+        found = examine(targets, self.world(), images=[Reference.parse(name) for name in images], jobs=2)
         assert len({(one.subject, one.check) for one in found}) == len(found)
         return {(one.subject, one.check): one for one in found}
 
@@ -115,6 +132,7 @@ class Clinic:
         return DoctorWorld(
             registry=self.host,
             source=self.registry,
+            old_clients=self.old,
             sites={self.host: self.seen} if self.host else {},
             harbor_version=self.version,
             administration=self._administration,

@@ -127,7 +127,7 @@ def test_a_vch_without_a_volume_store_is_warned_of() -> None:
         (3, None, Level.NOTE, "3.0 GiB used"),
         (3, 100, Level.OK, "97.0 GiB left of its limit of 100.0 GiB"),
         (95, 100, Level.WARN, "5.0 GiB left"),
-        (101, 100, Level.FAIL, "0 MiB left"),
+        (101, 100, Level.FAIL, "0 bytes left"),
     ],
 )
 def test_a_vchs_own_limit_is_told_and_what_is_not_known_is_not_made_up(
