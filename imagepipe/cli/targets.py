@@ -84,6 +84,8 @@ def add(
             f"target {name} is there already, at {there.host} ({settings.origin('targets', name, 'host')})",
             hint="choose another name, or add --replace",
         )
+    if name in settings.groups:
+        raise RefusedError(f"{name} is the name of a group", hint="choose another name")
     if policy is not None:
         settings.policy(policy)
     if from_env is not None and (host is not None or cert_path is not None):
@@ -119,6 +121,9 @@ def remove(session: Session, name: Name, yes: Yes = False) -> None:
             f"policy {waiting[0]} lets images through that stood on {name} first",
             hint=f"take {name} out of [policies.{waiting[0]}] after.targets first",
         )
+    inside = [group for group, members in settings.groups.items() if name in members]
+    if inside:
+        raise RefusedError(f"group {inside[0]} names {name}", hint=f"take {name} out of {inside[0]} in [groups] first")
     file = _file(session)
     session.confirm(f"Take target {name} out of {file}? Its records stay in the registry.", yes=yes)
     remove_target(file, name)

@@ -19,8 +19,9 @@ from imagepipe.errors import ImagepipeError
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.reference import Reference
-from imagepipe.ports import Clock, ContainerHost, ManifestSource, OldClients, PerishableSigner, Site
+from imagepipe.ports import Clock, ContainerHost, ManifestSource
 from imagepipe.ports.administration import Administration
+from imagepipe.ports.diagnosis import OldClients, PerishableSigner, Site
 
 __all__ = ["DoctorWorld", "examine"]
 

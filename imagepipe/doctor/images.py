@@ -16,7 +16,8 @@ from imagepipe.model.host import VCH_PLATFORM, TargetKind
 from imagepipe.model.manifest import ImageConfig
 from imagepipe.model.reference import Reference
 from imagepipe.model.vch import vch_verdicts
-from imagepipe.ports import ManifestSource, OldClients
+from imagepipe.ports import ManifestSource
+from imagepipe.ports.diagnosis import OldClients
 from imagepipe.subject import Subject, find_subject
 
 __all__ = ["examine_image"]

@@ -15,8 +15,9 @@ from imagepipe.doctor.finding import Finding, Level, failed, until
 from imagepipe.errors import AccessError, ImagepipeError, NotFoundError, UnavailableError, UnsupportedError
 from imagepipe.model.access import Caller, Project, Right, Robot
 from imagepipe.model.reference import Reference, Repository
-from imagepipe.ports import ManifestSource, Site
+from imagepipe.ports import ManifestSource
 from imagepipe.ports.administration import Administration
+from imagepipe.ports.diagnosis import Site
 
 __all__ = ["examine_rights", "examine_sites", "examine_source"]
 

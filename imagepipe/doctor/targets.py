@@ -17,7 +17,8 @@ from imagepipe.errors import AccessError, HostChangedError, ImagepipeError
 from imagepipe.model.certificate import TlsLook
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import HostFacts, HostInfo, Target, TargetKind
-from imagepipe.ports import ContainerHost, HostInspector
+from imagepipe.ports import ContainerHost
+from imagepipe.ports.diagnosis import HostInspector
 
 __all__ = ["Examined", "Patient", "Surroundings", "examine_target", "major"]
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from imagepipe.events import EventSink
-from imagepipe.model.certificate import Certificate, SiteLook, TlsLook
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, Statement, VerifiedStatement
-from imagepipe.model.host import HostFacts, HostInfo, Inventory, PullReport
+from imagepipe.model.host import HostInfo, Inventory, PullReport
 from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage, Credential, SourceRevision
@@ -26,19 +25,15 @@ __all__ = [
     "Clock",
     "ContainerHost",
     "CredentialSource",
-    "HostInspector",
     "HostInventory",
     "ImageBuilder",
     "ImagePuller",
     "ImagePusher",
     "ManifestSink",
     "ManifestSource",
-    "OldClients",
-    "PerishableSigner",
     "Referrers",
     "Scans",
     "Signer",
-    "Site",
     "SourceControl",
     "Verifier",
 ]
@@ -244,56 +239,6 @@ class ImagePuller(Protocol):
         ...
 
 
-class HostInspector(Protocol):
-    """A host, as a doctor looks at it."""
-
-    def facts(self) -> HostFacts:
-        """Returns what the host tells of itself: clock, networks, volume stores, storage.
-
-        Raises:
-            AccessError, UnavailableError: The host refuses us, or is away.
-        """
-        ...
-
-    def tls(self) -> TlsLook | None:
-        """Returns what the host shows in a TLS handshake, and what is wrong with it; None without TLS.
-
-        Raises:
-            CredentialsError, SettingsError: Our own files are not usable.
-            UnavailableError: Nobody answers.
-        """
-        ...
-
-    def own_certificate(self) -> Certificate | None:
-        """Returns the certificate that we show; None without TLS; raises as `tls`."""
-        ...
-
-
-class Site(Protocol):
-    """Where a registry is served, as a doctor looks at it."""
-
-    def look(self) -> SiteLook:
-        """Returns what it shows to nobody in particular.
-
-        Raises:
-            SettingsError: The CA file is not usable.
-            UnavailableError: Nobody answers.
-        """
-        ...
-
-
-class PerishableSigner(Protocol):
-    """A signer, as a doctor looks at it."""
-
-    def signatory(self) -> Signatory:
-        """Returns who would sign; raises as `Signer.signatory`."""
-        ...
-
-    def expires_at(self) -> datetime | None:
-        """Returns when its identity ends, aware; None where it does not; raises as `Signer.signatory`."""
-        ...
-
-
 class HostInventory(Protocol):
     """A host, as a survey looks at it."""
 
@@ -302,18 +247,6 @@ class HostInventory(Protocol):
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.
-        """
-        ...
-
-
-class OldClients(Protocol):
-    """A registry, as clients from before schema 2 see it: every VCH is one."""
-
-    def served(self, reference: Reference) -> str:
-        """Returns the media type of what they are given for a tag; "" for nothing.
-
-        Raises:
-            AccessError, RefusedError, UnavailableError: The registry says no, or is away.
         """
         ...
 

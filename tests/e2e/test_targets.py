@@ -162,6 +162,13 @@ def test_what_cannot_be_added_is_told_and_nothing_is_written(box: Box, cli: Cli,
     assert file.read_text() == before
 
 
+def test_a_group_keeps_its_targets_and_its_name(box: Box, cli: Cli, tmp_path: Path) -> None:
+    config = box.config({"groups.all": ["vch-a"]})
+    cli.run("targets", "remove", "vch-a", "--yes", config=config).fails(6, "group all names vch-a", hint="first")
+    add = ("targets", "add", "all", "--from-env", str(env_file(box, tmp_path, "vch-a")), "--yes")
+    cli.run(*add, config=config).fails(6, "name of a group", hint="another name")
+
+
 def test_a_target_that_a_policy_waits_for_is_not_taken_out(box: Box, cli: Cli, tmp_path: Path) -> None:
     config = box.config({"policies.late.signed_by": [{"identity": "a", "issuer": "b"}]})
     with config.open("a") as stream:

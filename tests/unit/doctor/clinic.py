@@ -13,8 +13,9 @@ from imagepipe.model.certificate import Certificate, SiteLook, TlsLook
 from imagepipe.model.evidence import Signatory, TrustPolicy
 from imagepipe.model.host import HostFacts, HostInfo, Target, TargetKind
 from imagepipe.model.reference import Reference
-from imagepipe.ports import ContainerHost, PerishableSigner
+from imagepipe.ports import ContainerHost
 from imagepipe.ports.administration import Administration
+from imagepipe.ports.diagnosis import PerishableSigner
 from tests.contract.engine_memory import MemoryHost
 from tests.contract.harbor_memory import MemoryHarbor
 from tests.contract.registry_memory import MemoryRegistry
