@@ -10,11 +10,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
-from imagepipe.errors import CredentialsError, UnsupportedError
+from imagepipe.errors import UnsupportedError
 from imagepipe.harbor.client import Call
 from imagepipe.harbor.connection import Connection
-from imagepipe.harbor.detect import HARBOR_2, detect
-from imagepipe.harbor.v2.session import Session, encoded_repository, project_path
+from imagepipe.harbor.v2.session import Session, encoded_repository, open_session, project_path
 from imagepipe.harbor.wire import Foreign, Items, Limits, parse
 from imagepipe.model.reference import Pinned
 from imagepipe.model.scan import ScanReport, ScanStatus, Vulnerability
@@ -128,18 +127,12 @@ class Scans2:
 
     @cached_property
     def _session(self) -> Session:
-        connection = self._connect()
-        if connection.credential is None:
-            raise CredentialsError(
-                "read scans from Harbor: no user name and password", hint="set harbor.username and harbor.password_file"
-            )
-        found = detect(connection, dialect=self._dialect)
-        if found.dialect != HARBOR_2:
-            raise UnsupportedError(
-                f"read scans: this is {found.dialect} {found.version}".rstrip() + ", whose scans are not read",
-                hint="take max_severity out of the policy, and look at the scan in Harbor's web interface",
-            )
-        return Session.open(connection.client("/api/v2.0"), found.auth_mode, connection.credential.username)
+        return open_session(
+            self._connect(),
+            self._dialect,
+            "read scans from Harbor",
+            instead="take max_severity out of the policy, and look at the scan in Harbor's web interface",
+        )
 
 
 def _one(shown: object) -> object:

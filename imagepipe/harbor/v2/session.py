@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import quote
 
-from imagepipe.errors import CredentialsError, NotFoundError, PermissionRefusedError
+from imagepipe.errors import CredentialsError, NotFoundError, PermissionRefusedError, UnsupportedError
 from imagepipe.harbor.client import Call, HarborClient, decoded
-from imagepipe.harbor.detect import clean_version, system_info
+from imagepipe.harbor.connection import Connection
+from imagepipe.harbor.detect import HARBOR_2, clean_version, detect, system_info
 from imagepipe.harbor.features import Gate
 from imagepipe.harbor.wire import WireProject, WireUser, parse
 from imagepipe.model.access import Caller, Project
 
-__all__ = ["LacksRightError", "Session", "encoded_repository", "project_path"]
+__all__ = ["LacksRightError", "Session", "encoded_repository", "open_session", "project_path"]
 
 _OIDC_HINT: Final = "use a robot or a local administrator: the CLI secret of an OIDC user cannot administer"
 
@@ -97,6 +98,30 @@ class Session:
         """
         with self.inside(name):
             return parse(WireProject, self.client.json(Call("GET", project_path(name), what)), what)
+
+
+def open_session(connection: Connection, dialect: str | None, what: str, *, instead: str) -> Session:
+    """Returns a session for what only a Harbor 2.x can do.
+
+    Args:
+        connection: How Harbor is reached.
+        dialect: Take it for this one; None: find out.
+        what: What it shall do, for messages.
+        instead: What to do where this is no Harbor 2.x.
+
+    Raises:
+        CredentialsError: There are no credentials, or Harbor does not know us.
+        UnsupportedError: It is none.
+    """
+    if connection.credential is None:
+        raise CredentialsError(
+            f"{what}: no user name and password", hint="set harbor.username and harbor.password_file"
+        )
+    found = detect(connection, dialect=dialect)
+    if found.dialect != HARBOR_2:
+        said = f"{found.dialect} {found.version}".rstrip()
+        raise UnsupportedError(f"{what}: this is {said}, and only Harbor 2.x can", hint=instead)
+    return Session.open(connection.client("/api/v2.0"), found.auth_mode, connection.credential.username)
 
 
 def whoami(client: HarborClient, username: str) -> Caller:
