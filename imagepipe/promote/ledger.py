@@ -51,6 +51,11 @@ class Place:
     entry: Entry | None = None
     why: str = ""
 
+    @property
+    def told(self) -> str:
+        """What is said of it when it is a gap."""
+        return f"sequence {self.sequence} is {self.standing.value}: {self.record}"
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -163,7 +168,7 @@ class Ledger:
                 at = found
                 continue
             gap = self._gap(repository, target, before, sequence)
-            breaks.append(f"sequence {sequence} is {gap.standing.value}: {gap.record}")
+            breaks.append(gap.told)
             yield gap
             older = (
                 entry for image in seen.union(at.link.earlier) for entry in self._entries(repository.pin(image), target)

@@ -5,7 +5,7 @@
 'plan_rollback'
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from imagepipe.errors import NotFoundError, RefusedError
@@ -21,7 +21,7 @@ from imagepipe.promote.plan import make_plan
 from imagepipe.promote.ports import World
 from imagepipe.promote.record import Promotion, apply, check_gates
 
-__all__ = ["Way", "apply_rollback", "plan_rollback"]
+__all__ = ["Way", "apply_rollback", "plan_rollback", "ways_back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,13 @@ def apply_rollback(
     return tuple(apply(plan, world, reason=reason, jobs=jobs, kind=RecordKind.ROLLBACK) for plan in plans)
 
 
+def ways_back(repository: Repository, target: Target, chain: Chain, world: World) -> Iterator[Digest]:
+    """Yields the images that a rollback of the target would go to, the one it would choose first."""
+    for digest in _good_before(chain.current, chain) if chain.current else ():
+        if not _rejected(repository, digest, target, world):
+            yield digest
+
+
 def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Digest, bool]:
     """Returns where the target goes, and whether it was good there before."""
     chain = ledger.chain(way.repository, target, near=[one for one in (way.leaving, way.to) if one])
@@ -103,9 +110,8 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Diges
         # The same command again, after some targets failed, must not take the others back by one more step.
         world.events(Warned(target.name, f"rolled back to {current.image} already; --to goes further back"))
         return current.image, True
-    for digest in _good_before(current, chain):
-        if not _rejected(way.repository, digest, target, world):
-            return digest, True
+    for digest in ways_back(way.repository, target, chain, world):
+        return digest, True
     raise NotFoundError(
         f"roll back {way.repository} on {target.name}: nothing good is on record before {current.image}",
         hint="name the digest with --to, or promote another image",

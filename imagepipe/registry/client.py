@@ -40,7 +40,7 @@ _ACCEPT: Final = {"Accept": media.ACCEPT_MANIFESTS}
 
 
 class RegistryClient:
-    """Keeps the ports `ManifestSource` and `ManifestSink` for any number of registries; may be shared by threads.
+    """Keeps the ports `ManifestSource`, `ManifestSink` and `TagSource`, for any number of registries and threads.
 
     Args:
         connections: How the registries are reached.
@@ -99,6 +99,20 @@ class RegistryClient:
             if self._points_at(name) == manifest.digest:
                 return
             raise
+
+    def tags(self, repository: Repository) -> tuple[str, ...]:
+        """Returns all tags of a repository, page after page; none where there is no such repository.
+
+        Source: OCI distribution-spec v1.1 "Listing Tags"
+        """
+        what, page, found = f"list the tags of {repository}", "tags/list", dict[str, None]()
+        while page:
+            answer = self.connections.ask(Ask("GET", repository, page, accept=(200, 404)), what)
+            listed = _listed_tags(answer, what)
+            following = answer.links.get("next", {}).get("url")
+            page = str(answer.request.url.join(following)) if following and set(listed) - found.keys() else ""
+            found |= dict.fromkeys(listed)
+        return tuple(found)
 
     def read(self, repository: Repository, at: str, what: str, *, expected: Digest | None = None) -> Manifest | Index:
         """Returns the manifest or index at a tag or digest, proven against `expected` and the registry's own digest."""
@@ -216,6 +230,15 @@ def _unless_away(answer: httpx.Response, what: str) -> None:
     """Raises where asking in another way would say no more: no access, or the registry is in trouble."""
     if answer.status_code in (401, 403, 429) or answer.status_code >= 500:
         raise refusal(answer, what)
+
+
+def _listed_tags(answer: httpx.Response, what: str) -> list[str]:
+    if answer.status_code == 404:
+        return []
+    try:
+        return [str(tag) for tag in answer.json().get("tags") or ()]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UnavailableError(f"{what}: the answer is no list of tags") from error
 
 
 def _descriptor(answer: httpx.Response) -> Descriptor | None:

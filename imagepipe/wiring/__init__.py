@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imagepipe.model.pipeline import Pipeline
     from imagepipe.model.result import RunResult
     from imagepipe.promote.ports import World
+    from imagepipe.promote.protecting import Protection
     from imagepipe.registry.site import HttpSite
 
 __all__ = ["SystemClock", "Wiring"]
@@ -184,6 +185,18 @@ class Wiring(Adapters):
             pause=time.sleep,
             events=self._events,
         )
+
+    def protection(self) -> Protection:
+        """Returns what guards images that are needed.
+
+        Raises:
+            SettingsError: No target is configured, so that nobody could say what is needed.
+        """
+        from imagepipe.promote.protecting import Protection
+
+        if not self.target_names:
+            raise SettingsError("no target is configured, so nobody can say what is needed", hint="add [targets.NAME]")
+        return Protection(world=self.promotion_world(), keeper=self.keeper, tags=self.registry, jobs=self.target_jobs)
 
     def doctor_world(self, images: Sequence[Reference] = ()) -> DoctorWorld:
         """Returns what a doctor looks at, the projects of these images too."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imagepipe.model.result import Credential
     from imagepipe.ports import Scans
     from imagepipe.ports.administration import Administration
+    from imagepipe.ports.protection import Keeper
     from imagepipe.promote.ports import HostPorts
     from imagepipe.registry.client import RegistryClient
     from imagepipe.registry.credentials import RegistryCredentials
@@ -87,6 +88,13 @@ class Adapters:
         from imagepipe.harbor.v2.scans import Scans2
 
         return Scans2(self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect)
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """Makes Harbor keep images."""
+        from imagepipe.harbor.v2.keeping import Keeper2
+
+        return Keeper2(self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect)
 
     @cached_property
     def administration(self) -> Administration:

@@ -190,3 +190,14 @@ def test_an_image_is_released_into_another_project_with_its_evidence(vic: Vic, p
     assert len(before) == 1
     assert vic.run("verify", f"{project}/released:1.4").ok().out.strip() == done["image"]
     assert vic.run(*promote).ok().json()["record"] == done["record"]
+
+
+def test_what_is_needed_is_shown_and_that_nothing_can_be_kept_is_said(vic: Vic) -> None:
+    pinned = vic.box.registry.push("es-sandbox/guarded", "1", hand_made("guarded on vic"))
+    vic.run("sign", pinned).ok()
+    vic.run("promote", pinned, "--to", "vch-b", "--yes").ok()
+    shown = vic.run("protect", "es-sandbox/guarded", "--json").ok().json()
+    assert [(row["image"], row["state"]) for row in shown["images"]] == [(pinned, "unknown")]
+    keep = vic.run("protect", "es-sandbox/guarded", "--yes", "--json")
+    keep.fails(6, "this is admiral 1.7.8, and only Harbor 2.x can", hint="--check", kind="unsupported")
+    vic.run("protect", "--check", pinned, "--json").fails(6, "vch-b: current", kind="refused")

@@ -213,3 +213,19 @@ def test_closing_closes_and_a_later_request_connects_again() -> None:
         RegistryClient(connections).resolve(REPOSITORY.tagged("1"))
         connections.close()
     assert script.registries == ["vic.example", "vic.example"]
+
+
+def test_tags_are_read_page_by_page() -> None:
+    more = {"Link": '</v2/p/r/tags/list?last=2&n=2>; rel="next"'}
+    pages = [httpx.Response(200, json={"tags": ["1", "2"]}, headers=more), httpx.Response(200, json={"tags": None})]
+    assert Script({("GET", "tags/list"): pages}).client.tags(REPOSITORY) == ("1", "2")
+
+
+def test_a_list_of_tags_that_repeats_itself_ends() -> None:
+    again = httpx.Response(200, json={"tags": ["1"]}, headers={"Link": '</v2/p/r/tags/list?last=1>; rel="next"'})
+    assert Script({("GET", "tags/list"): again}).client.tags(REPOSITORY) == ("1",)
+
+
+def test_what_is_no_list_of_tags_is_told() -> None:
+    with pytest.raises(UnavailableError, match="no list of tags"):
+        Script({("GET", "tags/list"): httpx.Response(200, text="a web page")}).client.tags(REPOSITORY)
