@@ -79,10 +79,7 @@ def protect(
 
 def _check(session: Session, wiring: Wiring, names: Sequence[str], back: int) -> None:
     images = [wiring.pin(name) for name in names]
-    protection = wiring.protection()
-    for image in images:
-        protection.check(image, back=back)
-        session.say(f"no target needs {image}")
+    wiring.protection().check(images, back=back)
     document = {"schema": "imagepipe.protect-check/v1", "images": [str(image) for image in images], "needed": False}
     session.answer(document, "\n".join(map(str, images)))
 

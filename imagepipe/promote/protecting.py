@@ -96,28 +96,32 @@ class Protection:
             images += [self._judged(repository.pin(one), (), kept) for one in free]
         return Survey(tuple(images), away, tuple(doubts), unsupported)
 
-    def check(self, image: Pinned, *, back: int = 1) -> None:
-        """Returns when no target needs the image, so that it may be deleted.
+    def check(self, images: Sequence[Pinned], *, back: int = 1) -> None:
+        """Returns when no target needs any of the images, so that they may be deleted.
 
         Raises:
-            RefusedError: One does; the message names it.
+            RefusedError: Some are needed; the message names each, and by whom.
             UnavailableError: That could not be found out everywhere.
         """
         inventories, away = self._inventories()
-        ledger = _Needs(self._world, image.repository, back, inventories)
-        needs = ledger.needs()
-        wanted = [ledger.whole(image.digest), *self._children(image)]
-        found = sorted({need for digest in wanted for need in needs.get(digest, ())})
-        if found:
+        wanted, doubts = list[str](), [f"{name} is away: {why}" for name, why in away.items()]
+        for repository in dict.fromkeys(image.repository for image in images):
+            ledger = _Needs(self._world, repository, back, inventories)
+            needs = ledger.needs()
+            doubts += [*ledger.doubts, *self._strangers(repository)]
+            for image in (one for one in images if one.repository == repository):
+                parts = [ledger.whole(image.digest), *self._children(image)]
+                found = sorted({need for digest in parts for need in needs.get(digest, ())})
+                wanted += [f"{image} is needed: {', '.join(map(str, found))}"] if found else []
+        if wanted:
             raise RefusedError(
-                f"{image} is needed: {'; '.join(map(str, found))}",
+                "; ".join(wanted),
                 hint="promote something else there first; `imagepipe protect --yes` makes Harbor keep it until then",
             )
-        doubts = [*(f"{name} is away: {why}" for name, why in away.items()), *ledger.doubts]
-        doubts += self._strangers(image.repository)
         if doubts:
             raise UnavailableError(
-                f"no target that could be asked needs {image}, but that is not certain: {'; '.join(doubts)}",
+                f"no target that could be asked needs {', '.join(map(str, images))}, but that is not certain: "
+                + "; ".join(doubts),
                 hint="delete nothing before every target answers and `imagepipe history` finds the ledger whole",
             )
 

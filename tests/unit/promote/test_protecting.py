@@ -105,14 +105,14 @@ def test_an_index_is_needed_for_the_manifest_that_runs(guarded: Guarded) -> None
     guarded.small.hosts["vch-a"].create("web", Reference(BARE, digest=child.digest))
     assert guarded.needs() == {image: ["vch-a: current", "vch-a: runs"]}
     with pytest.raises(RefusedError, match="vch-a: current"):
-        guarded.protection.check(BARE.pin(child.digest))
+        guarded.protection.check([BARE.pin(child.digest)])
 
 
 def test_an_index_whose_manifest_runs_somewhere_must_stay(guarded: Guarded) -> None:
     index = guarded.small.registry.add_index(REPOSITORY, media_type=media.DOCKER_LIST)
     guarded.small.hosts["vch-a"].create("web", Reference(BARE, digest=index.manifests[0].digest))
     with pytest.raises(RefusedError, match="vch-a: runs"):
-        guarded.protection.check(BARE.pin(index.digest))
+        guarded.protection.check([BARE.pin(index.digest)])
 
 
 def test_what_is_needed_is_kept_once_and_the_rest_is_let_go_of(guarded: Guarded) -> None:
@@ -216,11 +216,14 @@ def test_a_registry_that_keeps_nothing_is_said_and_still_shows_what_is_needed(gu
 def test_an_image_that_a_target_needs_may_not_be_deleted(guarded: Guarded) -> None:
     one, two = guarded.promote(), guarded.promote()
     with pytest.raises(RefusedError, match=r"is needed: vch-a: current"):
-        guarded.protection.check(two)
+        guarded.protection.check([two])
     with pytest.raises(RefusedError, match=r"is needed: vch-a: rollback point"):
-        guarded.protection.check(one)
-    guarded.protection.check(one, back=0)
-    guarded.protection.check(BARE.pin(Digest.of(b"nobody has this")))
+        guarded.protection.check([one])
+    with pytest.raises(RefusedError) as caught:
+        guarded.protection.check([one, two])
+    assert all(str(image) in caught.value.message for image in (one, two))
+    guarded.protection.check([one], back=0)
+    guarded.protection.check([BARE.pin(Digest.of(b"nobody has this"))])
 
 
 def test_nothing_is_called_free_while_somebody_was_not_asked(guarded: Guarded) -> None:
@@ -228,7 +231,7 @@ def test_nothing_is_called_free_while_somebody_was_not_asked(guarded: Guarded) -
     guarded.promote()
     guarded.small.connect_errors["vch-b"] = UnavailableError("no answer")
     with pytest.raises(UnavailableError, match=r"not certain: vch-b is away: no answer"):
-        guarded.protection.check(one, back=0)
+        guarded.protection.check([one], back=0)
 
 
 def test_an_image_is_told_with_who_needs_it(guarded: Guarded) -> None:
