@@ -8,13 +8,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from imagepipe.errors import InputError, UnsupportedError
 from imagepipe.model.reference import Pinned, Reference
 
-__all__ = ["Copied", "Copying", "is_of_another_name"]
+__all__ = ["Copied", "Copying", "other_name"]
 
 # Tags that mean something to those who read them: our own, and those at which evidence lies.
 # Source: OCI distribution-spec v1.1 "Referrers Tag Schema"; cosign specs/SIGNATURE_SPEC.md
@@ -83,11 +83,20 @@ class Copied:
         return f"{self.manifests} manifests put, {self.mounted} blobs mounted, {self.attached} attached"
 
 
-def is_of_another_name(predicate: Mapping[str, Any], image: Pinned) -> bool:
-    """Tells whether a promotion record speaks of the image under another name; the registry may have changed its own.
+def other_name(predicate: Mapping[str, Any], image: Pinned) -> Pinned | None:
+    """Returns the image under the other name that a promotion record calls it by; None where it is this one.
 
-    >>> is_of_another_name({"image": "old.example/p/r@…"}, Pinned.parse("new.example/p/r@sha256:" + 64 * "0"))
-    False
+    The registry may have changed its own name meanwhile.
+
+    >>> image = Pinned.parse("new.example/p/r@sha256:" + 64 * "0")
+    >>> other_name({"image": str(image).replace("new", "old")}, image) is None
+    True
+    >>> str(other_name({"image": str(image).replace("/r", "/s")}, image))[:17]
+    'new.example/p/s@s'
     """
-    named = str(predicate.get("image") or "").partition("@")[0].partition("/")[2]
-    return named not in ("", image.repository.path)
+    try:
+        named = Pinned.parse(str(predicate.get("image") or "")).repository.path
+    except InputError:
+        return None
+    own = image.repository
+    return None if named == own.path else replace(image, repository=replace(own, path=named))

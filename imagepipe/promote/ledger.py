@@ -15,7 +15,7 @@ from typing import Final
 
 from imagepipe.errors import NotFoundError, RefusedError, VerificationError
 from imagepipe.evidence.reader import Finding
-from imagepipe.model.copying import is_of_another_name
+from imagepipe.model.copying import other_name
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory
 from imagepipe.model.host import Target
@@ -249,7 +249,7 @@ def entry_of(finding: Finding, image: Pinned, target: str) -> Entry | None:
 
     A record that came along with a copy is of the repository that the image was copied from, and of its chain.
     """
-    if finding.proof is None or is_of_another_name(finding.proof.verified.statement.predicate, image):
+    if finding.proof is None or other_name(finding.proof.verified.statement.predicate, image):
         return None
     verified = finding.proof.verified
     try:

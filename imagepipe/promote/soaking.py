@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from imagepipe.errors import AccessError
+from imagepipe.model.copying import other_name
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import Soak, TrustPolicy
+from imagepipe.model.evidence import PROMOTION_PREDICATE, Soak, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.ledger import Entry, RecordKind
 from imagepipe.model.promotion import GateVerdict
@@ -20,6 +22,7 @@ from imagepipe.promote.ports import World
 
 __all__ = ["soak_gates"]
 
+_NEVER = "never promoted to it by who counts here"
 _HINT = "wait until it has stood there for as long as the policy wants, then promote again"
 
 
@@ -36,7 +39,7 @@ def soak_gates(image: Pinned, policy: TrustPolicy, soak: Soak, world: World) -> 
             reason, hint = f"no target named {name} is configured", f"add [targets.{name}], or correct the policy"
             yield GateVerdict(gate, passed=False, reason=reason, hint=hint)
             continue
-        since, told = _standing(image, target, policy, world)
+        since, told = _stood(image, target, policy, world)
         if since is None:
             yield GateVerdict(gate, passed=False, reason=told, hint=f"promote it to {name} first, then wait")
             continue
@@ -44,6 +47,20 @@ def soak_gates(image: Pinned, policy: TrustPolicy, soak: Soak, world: World) -> 
         enough = age >= timedelta(hours=soak.hours)
         stood = f"{age / timedelta(hours=1):.1f} h since {since:%Y-%m-%dT%H:%M:%SZ}, {soak.hours:g} h are wanted"
         yield GateVerdict(gate, passed=enough, reason=stood, hint=None if enough else _HINT)
+
+
+def _stood(image: Pinned, target: Target, policy: TrustPolicy, world: World) -> tuple[datetime | None, str]:
+    """Returns since when the target has had the image, under this name or the one that it was copied from."""
+    since, told = _standing(image, target, policy, world)
+    for other in _other_names(image, policy, world) if told == _NEVER else ():
+        try:
+            since, why = _standing(other, target, policy, world)
+        except AccessError as error:
+            why = error.message
+        if since is not None:
+            return since, ""
+        told += f"; as {other.repository.path}: {why}"
+    return since, told
 
 
 def _standing(image: Pinned, target: Target, policy: TrustPolicy, world: World) -> tuple[datetime | None, str]:
@@ -60,11 +77,15 @@ def _standing(image: Pinned, target: Target, policy: TrustPolicy, world: World) 
         elif entry.image == digest and entry.good and entry.record in believed:
             since = since or entry.finished
     if since is None:
-        return (
-            None,
-            "rolled back from it, and not promoted again" if left else "never promoted to it by who counts here",
-        )
+        return None, "rolled back from it, and not promoted again" if left else _NEVER
     return since, ""
+
+
+def _other_names(image: Pinned, policy: TrustPolicy, world: World) -> list[Pinned]:
+    """Returns what else the image is called, by the records that came along when it was copied."""
+    proofs = world.reader.proofs(image, PROMOTION_PREDICATE, policy.signed_by)
+    names = (other_name(proof.verified.statement.predicate, image) for proof in proofs)
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _leaves(entry: Entry, digest: Digest) -> bool:

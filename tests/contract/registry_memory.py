@@ -13,7 +13,7 @@ from itertools import count
 from threading import Lock
 from typing import Any
 
-from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError
+from imagepipe.errors import ImagepipeError, NotFoundError, PermissionRefusedError, RefusedError
 from imagepipe.model import media
 from imagepipe.model.copying import Copied
 from imagepipe.model.digest import Digest
@@ -37,6 +37,7 @@ class MemoryRegistry:
         tags: Digest by repository and tag.
         types: Media type by manifest digest.
         immutable: Tags that cannot move, as `(repository, tag)`.
+        hidden: Repositories that we may not read.
         failure: Raised by every call of a port's method while it is set.
         calls: The names of the ports' methods called, in order.
     """
@@ -46,6 +47,7 @@ class MemoryRegistry:
         self.tags: dict[tuple[Repository, str], Digest] = {}
         self.types: dict[Digest, str] = {}
         self.immutable: set[tuple[Repository, str]] = set()
+        self.hidden: set[Repository] = set()
         self.failure: ImagepipeError | None = None
         self.calls: list[str] = []
         self._attached: dict[Pinned, list[Descriptor]] = {}
@@ -54,6 +56,8 @@ class MemoryRegistry:
 
     def resolve(self, reference: Reference) -> Descriptor:
         self._called("resolve")
+        if reference.repository in self.hidden:
+            raise PermissionRefusedError(f"may not pull {reference.repository.path}")
         digest = reference.digest or self.tags.get((reference.repository, reference.tag or "latest"))
         if digest is None or (reference.repository, digest) not in self.blobs or digest not in self.types:
             raise NotFoundError(f"resolve {reference}: no such manifest")

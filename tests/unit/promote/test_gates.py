@@ -261,8 +261,8 @@ class Stage:
         previous = Previous(*self.records[-1]) if self.records else None
         link = Link(len(self.records) + 1, previous, (hold,) if hold else ())
         one = {"target": "staging", "outcome": outcome, "digest": str(manifest.digest), **link.to_json()}
-        predicate = {"kind": kind, "finishedOn": when, "targets": [one]}
         pinned = TAGGED.repository.pin(manifest.digest)
+        predicate = {"kind": kind, "image": str(pinned), "finishedOn": when, "targets": [one]}
         (bundle,) = MemorySigner(who).sign([Statement.about(pinned, PROMOTION_PREDICATE, predicate)])
         artifact = bundle.as_artifact(PROMOTION_PREDICATE, YESTERDAY)
         attached = self.small.registry.attach(pinned, manifest.descriptor, artifact)
@@ -271,8 +271,16 @@ class Stage:
         self.small.registry.tag(TAGGED.repository, record, head_tag("staging"))
         return self
 
-    def said(self) -> GateVerdict:
-        return verdict(planned(self.small), "soak on staging (prod)")
+    def said(self, copied_to: str | None = None) -> GateVerdict:
+        """Returns what the gate says of the image, or of a copy of it."""
+        reference = TAGGED
+        if copied_to is not None:
+            copy = Reference.parse(copied_to).repository
+            if TAGGED.repository not in self.small.registry.hidden:
+                self.small.registry.copy(TAGGED.repository.pin(self.image.digest), copy)
+            reference = Reference(copy, digest=self.image.digest)
+        plan = make_plan("x", reference, [self.small.target("vch-a")], self.small.world())
+        return verdict(plan, "soak on staging (prod)")
 
 
 def test_what_has_stood_long_enough_may_go_on() -> None:
@@ -316,6 +324,22 @@ def test_only_a_signer_of_the_policy_can_say_that_it_stood_but_anyone_of_the_tar
     stage = Stage().on_record(STAGED.format(1))
     stage.on_record(STAGED.format(2), image=stage.other, kind="rollback", held=stage.image, who=LEAD)
     assert not stage.said().passed
+
+
+def test_a_copy_has_stood_where_the_image_stood_under_its_other_name() -> None:
+    stage = Stage().on_record(STAGED.format(1))
+    assert stage.said("vic.example/prod/hello").reason == "2.1 h since 2026-01-02T01:00:00Z, 2 h are wanted"
+    stage.on_record(STAGED.format(2), image=stage.other, kind="rollback", held=stage.image)
+    assert stage.said("vic.example/prod/hello").reason == (
+        "never promoted to it by who counts here; as es-sandbox/hello: rolled back from it, and not promoted again"
+    )
+
+
+def test_a_copy_whose_other_name_may_not_be_read_has_not_stood_for_all_we_know() -> None:
+    stage = Stage().on_record(STAGED.format(1))
+    stage.said("vic.example/prod/hello")
+    stage.small.registry.hidden.add(TAGGED.repository)
+    assert stage.said("vic.example/prod/hello").reason.endswith("as es-sandbox/hello: may not pull es-sandbox/hello")
 
 
 def test_a_record_without_a_time_proves_no_time() -> None:
