@@ -4,6 +4,7 @@
 """
 
 import gc
+import signal
 import sys
 
 __all__ = ["main"]
@@ -24,6 +25,8 @@ def main() -> None:
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # what Python itself keeps for "not to be had"
     from imagepipe.cli.main import leave, run
 
+    # What cancels a CI job: it ends as with Ctrl-C, and lets go what it holds on targets.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     code = run(sys.argv[1:])
     gc.freeze()

@@ -270,5 +270,7 @@ class Timeouts(Section):
     build_s: Seconds = Field(default=3600, description="Longest silence of a builder (s).")
     push_s: Seconds = Field(default=1800, description="One push, all layers (s).")
     pull_s: Seconds = Field(default=1800, description="One pull by a target, all layers (s); a VCH writes disks.")
-    lock_s: Seconds = Field(default=30, description="For another promotion to the same target on this machine (s).")
+    lock_s: Seconds = Field(
+        default=30, description="For another promotion to the same target, here or on another machine (s)."
+    )
     sign_s: Seconds = Field(default=60, description="Certificate, log and timestamp of one signing (s).")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import Failure, command
-from imagepipe.cli.promotion import describe_plan, outcome_error
+from imagepipe.cli.promotion import BreakLock, describe_plan, outcome_error, require_reason
 from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, VerificationError
 
@@ -45,21 +45,23 @@ def rollback(
         str | None,
         typer.Option("--to", help="The digest or tag to go back to; default: the last good one.", show_default=False),
     ] = None,
+    break_lock: BreakLock = False,
     yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
 ) -> None:
     """Bring targets back to the last good digest, verified again, and hold what they leave.
 
     An IMAGE names what is to be left, a NAME whatever a target is at. What was left is not promoted to that target
-    again until `imagepipe promote --release-hold`.
+    again until `imagepipe promote --release-hold`. It waits for no soak, freeze or approval.
     """
+    require_reason(reason, {"--break-lock": break_lock})
     from imagepipe.promote.record import check_gates
     from imagepipe.promote.rollback import Way, apply_rollback, plan_rollback
 
     wiring = session.wiring(session.settings())
     targets = wiring.targets(on)
     repository, leaving = _named(wiring, name)
-    world = wiring.promotion_world()
+    world = wiring.promotion_world(break_lock=break_lock)
     plans = plan_rollback(Way(repository, leaving, _destination(wiring, repository, to)), targets, world)
     for plan in plans:
         check_gates(plan)

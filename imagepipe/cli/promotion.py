@@ -13,6 +13,8 @@ from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, PartialError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetResult, Terms
     from imagepipe.promote.ports import World
     from imagepipe.promote.record import Promotion
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from imagepipe.wiring import Wiring
 
 __all__ = ["register"]
+
+BreakLock = Annotated[
+    bool,
+    typer.Option("--break-lock", help="Take away the lock that another machine left on a target; wants a --reason."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,26 +62,28 @@ def promote(
     override_freeze: Annotated[
         bool, typer.Option("--override-freeze", help="Promote what a policy has frozen; wants a --reason.")
     ] = False,
+    break_lock: BreakLock = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record.")] = "",
 ) -> None:
     """Bring an image, by digest, onto targets, and prove what arrived."""
+    require_reason(reason, {"--override-freeze": override_freeze, "--break-lock": break_lock})
     if plan_file is not None:
         if image or to or as_name or output or release_hold or override_freeze:
             raise UsageError("--plan holds image, targets and all: give nothing of that beside it")
-        _promote_saved(session, plan_file, max_age, yes=yes, reason=reason)
+        wiring = session.wiring(session.settings())
+        world = wiring.promotion_world(break_lock=break_lock)
+        _promote_saved(session, plan_file, (wiring, world), max_age, yes=yes, reason=reason)
         return
     if not image or not to:
         raise UsageError("name an IMAGE and at least one target with --to, or a saved plan with --plan")
-    if override_freeze and not reason.strip():
-        raise UsageError("--override-freeze goes on record, and wants a --reason", hint="say why with --reason")
     from imagepipe.model.promotion import Terms
     from imagepipe.promote.plan import make_plan, observe
     from imagepipe.promote.record import check_gates
 
     wiring = session.wiring(session.settings())
     targets = wiring.targets(to)
-    world = wiring.promotion_world()
+    world = wiring.promotion_world(break_lock=break_lock)
     terms = Terms(release_hold, override_freeze)
     name = wiring.reference(as_name) if as_name else None
     plan = make_plan(image, wiring.reference(image), targets, world, terms=terms, name=name)
@@ -107,12 +116,23 @@ def _steps_left(plan: PromotionPlan, saved: SavedPlan, file: Path) -> list[str]:
     return [*waits, *approve, f"carry it out with: imagepipe promote --plan {file}"]
 
 
-def _promote_saved(session: Session, file: Path, max_age_h: float, *, yes: bool, reason: str) -> None:
+def require_reason(reason: str, flags: Mapping[str, bool]) -> None:
+    """Returns when a reason is given, or none of the flags that go on record.
+
+    Raises:
+        UsageError: One is, and says nothing of why.
+    """
+    for flag, given in flags.items():
+        if given and not reason.strip():
+            raise UsageError(f"{flag} goes on record, and wants a --reason", hint="say why with --reason")
+
+
+def _promote_saved(
+    session: Session, file: Path, with_: tuple[Wiring, World], max_age_h: float, *, yes: bool, reason: str
+) -> None:
     from imagepipe.promote.saved import refresh
 
-    wiring = session.wiring(session.settings())
-    saved = read_plan(file)
-    world = wiring.promotion_world()
+    (wiring, world), saved = with_, read_plan(file)
     targets = {name: wiring.target(name) for name in wiring.target_names}
     reference = wiring.reference(saved.plan.requested)
     plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)

@@ -15,6 +15,7 @@ from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.ledger import Link, RecordKind
+from imagepipe.model.lock import BrokenLock
 from imagepipe.model.reference import Pinned, Reference
 
 __all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "TargetPlan", "TargetResult", "Terms"]
@@ -192,6 +193,7 @@ class PromotionRecord:
         kind: A promotion or a rollback.
         links: Each target's place in the chain of its records, by name.
         copying: Where the image was copied from, or None.
+        broken_locks: Whose locks on targets were broken for it.
     """
 
     image: Pinned
@@ -204,6 +206,7 @@ class PromotionRecord:
     kind: RecordKind = RecordKind.PROMOTION
     links: Mapping[str, Link] = field(default_factory=dict, hash=False)
     copying: Copying | None = None
+    broken_locks: tuple[BrokenLock, ...] = ()
 
     def to_predicate(self) -> dict[str, Any]:
         """Returns the predicate of the in-toto statement."""
@@ -212,6 +215,7 @@ class PromotionRecord:
             "version": 1,
             "kind": self.kind.value,
             **({"hold": True} if self.kind is RecordKind.ROLLBACK else {}),
+            **({"brokenLocks": [one.to_json() for one in self.broken_locks]} if self.broken_locks else {}),
             "image": str(self.image),
             **({"copy": self.copying.to_json()} if self.copying else {}),
             "plan": str(self.plan),

@@ -32,33 +32,38 @@ _PULL_WAITS_S: Final = (5.0, 10.0)
 _EMPTY_LAYER: Final = "a3ed95caeb02"
 
 
-def promote_to(plan: TargetPlan, manifest: Manifest, world: World) -> TargetResult:
+def promote_to(
+    plan: TargetPlan, manifest: Manifest, world: World, *, failure: ImagepipeError | None = None
+) -> TargetResult:
     """Makes the target hold the planned image and proves it; a failure becomes a result, never an exception.
 
     Args:
         plan: What this target must hold in the end.
         manifest: The platform manifest, whose layers a VCH's pull stream is held against.
         world: What promotion talks to.
+        failure: Why the target was not locked, so that it must not be touched.
     """
     started = monotonic()
     target, proof = plan.target, dict[str, str]()
     try:
         with step(world.events, "promote", target.name) as note:
+            if failure is not None:
+                raise failure
             arrival = _arrive(plan, manifest, world, proof)
             note.detail = f"{arrival.value} {plan.image.digest}"
     except ImagepipeError as error:
-        failure = error.doing(f"promote {_short(plan.image)} to {target.name}")
+        told = error.doing(f"promote {_short(plan.image)} to {target.name}")
         return TargetResult(
             target=target.name,
             kind=target.kind,
             arrival=Arrival.FAILED,
             digest=plan.image.digest,
             proof=proof,
-            error=failure.message,
-            error_kind=failure.kind,
-            hint=failure.hint,
-            exit_code=failure.exit_code,
-            cause=failure.cause,
+            error=told.message,
+            error_kind=told.kind,
+            hint=told.hint,
+            exit_code=told.exit_code,
+            cause=told.cause,
             duration_s=monotonic() - started,
         )
     return TargetResult(target.name, target.kind, arrival, plan.image.digest, proof, duration_s=monotonic() - started)

@@ -52,6 +52,8 @@ class Linker:
 
     def existing(self) -> Digest | None:
         """Returns the record that says already all there is to say, where nothing had to be done."""
+        if self._record.broken_locks:
+            return None
         if any(result.arrival is not Arrival.PRESENT for result in self._record.targets):
             return None
         entries = list(self._newest.values())

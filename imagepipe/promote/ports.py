@@ -13,6 +13,7 @@ from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target
+from imagepipe.model.lock import Held
 from imagepipe.ports import Clock, ContainerHost, HostInventory, ImagePuller, ManifestSink, ManifestSource, Scans
 from imagepipe.ports.copying import ImageCopier
 
@@ -56,7 +57,7 @@ class World:
     scans: Callable[[], Scans]
     policies: Mapping[str, TrustPolicy]
     targets: Mapping[str, Target]
-    exclusive: Callable[[Sequence[Target]], AbstractContextManager[None]]
+    exclusive: Callable[[Sequence[Target]], AbstractContextManager[Held]]
     connect: Callable[[Target], HostPorts]
     clock: Clock
     pause: Callable[[float], None]

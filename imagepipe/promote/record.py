@@ -14,6 +14,7 @@ from imagepipe.events import step
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Statement
 from imagepipe.model.ledger import RecordKind
+from imagepipe.model.lock import Held
 from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
 from imagepipe.promote.copying import copy
@@ -80,11 +81,19 @@ def apply(
         UnavailableError: Another promotion is at one of the targets; no host was touched.
     """
     check_gates(plan)
-    with world.exclusive([one.target for one in plan.targets]):
-        return _apply(plan, world, reason, jobs, kind)
+    with world.exclusive([one.target for one in plan.targets]) as held:
+        return _apply(plan, world, _Order(reason, jobs, kind, held))
 
 
-def _apply(plan: PromotionPlan, world: World, reason: str, jobs: int, kind: RecordKind) -> Promotion:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    reason: str
+    jobs: int
+    kind: RecordKind
+    held: Held
+
+
+def _apply(plan: PromotionPlan, world: World, order: _Order) -> Promotion:
     source = plan.copying.source if plan.copying else plan.image
     subject = find_subject(Reference(source.repository, digest=source.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
@@ -94,23 +103,29 @@ def _apply(plan: PromotionPlan, world: World, reason: str, jobs: int, kind: Reco
         copy(plan.copying, world)
     started = world.clock.now()
     hosts = _by_host(plan.targets)
-    outcomes = fanout.each(hosts, lambda group: [promote_to(one, subject.platform, world) for one in group], jobs=jobs)
+    failed = order.held.failed
+    outcomes = fanout.each(
+        hosts,
+        lambda group: [promote_to(one, subject.platform, world, failure=failed.get(one.target.host)) for one in group],
+        jobs=order.jobs,
+    )
     results = {result.target: result for outcome in outcomes for result in outcome.unwrap()}
     targets = tuple(results[one.target.name] for one in plan.targets)
     record = PromotionRecord(
         image=plan.image,
         plan=plan.digest,
-        reason=reason,
+        reason=order.reason,
         started_at=_stamp(started),
         finished_at=_stamp(world.clock.now()),
         gates=plan.gates,
         targets=targets,
-        kind=kind,
+        kind=order.kind,
         copying=plan.copying,
+        broken_locks=order.held.broken,
     )
     try:
         with step(world.events, "record", str(plan.image)) as note:
-            linker = Linker(plan, record, signatory, world, jobs=jobs)
+            linker = Linker(plan, record, signatory, world, jobs=order.jobs)
             attached = linker.existing()
             if attached is None:
                 statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())

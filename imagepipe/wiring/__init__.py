@@ -163,13 +163,16 @@ class Wiring(Adapters):
         )
         return run_pipelines(pipelines, options, world)
 
-    def promotion_world(self) -> World:
-        """Returns what promotion talks to."""
+    def promotion_world(self, *, break_lock: bool = False) -> World:
+        """Returns what promotion talks to; somebody else's lock is broken only where an operator says so."""
         from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
+        from imagepipe.promote.sharing import SharedLocks
         from imagepipe.registry.copying import RegistryCopier
         from imagepipe.wiring.explaining import ExplainedCopier
 
+        machine = TargetLocks.of(self._environ, self._settings.timeouts.lock_s)
+        locks = SharedLocks(machine, self._lock, events=self._events, jobs=self.target_jobs, breaks=break_lock)
         return World(
             source=self.registry,
             sink=self.registry,
@@ -179,7 +182,7 @@ class Wiring(Adapters):
             scans=lambda: self.scans,
             policies={name: self._settings.policy(name) for name in self._settings.policies},
             targets={name: self.target(name) for name in self.target_names},
-            exclusive=TargetLocks.of(self._environ, self._settings.timeouts.lock_s).holding,
+            exclusive=locks.holding,
             connect=self._connect,
             clock=self._clock,
             pause=time.sleep,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imagepipe.model.result import Credential
     from imagepipe.ports import Scans
     from imagepipe.ports.administration import Administration
+    from imagepipe.ports.locking import HostLock
     from imagepipe.ports.protection import Keeper
     from imagepipe.promote.ports import HostPorts
     from imagepipe.registry.client import RegistryClient
@@ -234,6 +235,12 @@ class Adapters:
         timeouts = self._settings.timeouts
         puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
         return HostPorts(EngineHost(endpoint), ExplainedPuller(puller, self.explainer), EngineInventory(endpoint))
+
+    def _lock(self, target: Target) -> HostLock:
+        from imagepipe.engine.identity import Pin
+        from imagepipe.engine.lock import EngineLock
+
+        return EngineLock(self._endpoint(target.host, target.cert_path, Pin.of(target)), target.kind)
 
     def _endpoint(self, host: str, cert_path: str | None, pin: Pin | None = None) -> Endpoint:
         from imagepipe.engine.client import Endpoint

@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 
 from imagepipe.errors import (
     BuildError,
@@ -21,6 +22,7 @@ from imagepipe.events import EventSink, Output, Progress
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import VCH_MAX_HISTORY, Container, HostInfo, Inventory, PullReport, TargetKind
+from imagepipe.model.lock import Holder
 from imagepipe.model.manifest import ImageConfig, Index, Manifest, Platform
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import BuildRequest, BuiltImage
@@ -55,6 +57,50 @@ class HostFaults:
     """The image is listed, but no container can be created from it."""
     during_pull: Callable[[], None] | None = None
     """Called in the middle of a pull: somebody moves the tag, for instance."""
+
+
+class MemoryLock:
+    """A host's lock.
+
+    Attributes:
+        held: Who holds it.
+        failures: Raised by the next takings, one each; None lets one pass.
+        release_failure: Raised by every release.
+        asked: What was called, in order.
+        on_take: Called before each taking.
+    """
+
+    def __init__(self) -> None:
+        self.held: Holder | None = None
+        self.failures: list[ImagepipeError | None] = []
+        self.release_failure: ImagepipeError | None = None
+        self.asked: list[str] = []
+        self.on_take: Callable[[], None] | None = None
+        self._mutex = Lock()
+
+    def take(self, holder: Holder) -> Holder | None:
+        self.asked.append("take")
+        if self.on_take:
+            self.on_take()
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        with self._mutex:
+            self.held = self.held or holder
+            return self.held
+
+    def holder(self) -> Holder | None:
+        return self.held
+
+    def release(self, nonce: str) -> Holder | None:
+        self.asked.append("release")
+        if self.release_failure is not None:
+            raise self.release_failure
+        with self._mutex:
+            if self.held is None or self.held.nonce != nonce:
+                return self.held
+            self.held = None
+            return None
 
 
 class MemoryHost:

@@ -12,6 +12,7 @@ from typing import Protocol
 from imagepipe.engine.client import Endpoint
 from imagepipe.engine.host import EngineHost
 from imagepipe.engine.inventory import EngineInventory
+from imagepipe.engine.lock import EngineLock
 from imagepipe.engine.puller import EnginePuller
 from imagepipe.errors import UnavailableError
 from imagepipe.model import media
@@ -20,7 +21,8 @@ from imagepipe.model.host import TargetKind
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.result import Credential
 from imagepipe.ports import ContainerHost, HostInventory, ImagePuller
-from tests.contract.engine_memory import MemoryHost
+from imagepipe.ports.locking import HostLock
+from tests.contract.engine_memory import MemoryHost, MemoryLock
 from tests.contract.registry_memory import MemoryRegistry
 from tests.contract.vch_images import build, busybox_layer, file_layer, push
 from tests.contract.vch_world import World, running_world, wait_for
@@ -49,6 +51,7 @@ class HostWorld(Protocol):
     host: ContainerHost
     puller: ImagePuller
     inventory: HostInventory
+    lock: HostLock
 
     def shelve(self, path: str, tag: str) -> Shelved:
         """Puts an image that the host does not hold into the registry."""
@@ -86,6 +89,7 @@ class MemoryWorld:
         self.host: ContainerHost = memory
         self.puller: ImagePuller = memory
         self.inventory: HostInventory = memory
+        self.lock: HostLock = MemoryLock()
         self._memory = memory
 
     def shelve(self, path: str, tag: str) -> Shelved:
@@ -150,6 +154,7 @@ class RealWorld:
         self.host: ContainerHost = EngineHost(self.endpoint)
         self.puller: ImagePuller = EnginePuller(self.endpoint, Nobody())
         self.inventory: HostInventory = EngineInventory(self.endpoint)
+        self.lock: HostLock = EngineLock(self.endpoint, kind)
         self.made: list[str] = []
 
     def facade(self) -> Endpoint:

@@ -1,6 +1,7 @@
 """`ImagePuller` and `ContainerHost`: the twins, a real dockerd and the VIC facade, by one suite."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -9,6 +10,7 @@ from imagepipe.errors import NotFoundError, RefusedError, UnavailableError, Unsu
 from imagepipe.events import Event, Progress, silent
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import TargetKind
+from imagepipe.model.lock import Holder
 from imagepipe.model.reference import Reference, Repository
 from tests.contract.engine_worlds import HostWorld, MemoryWorld, RealWorld, started_world
 from tests.contract.vch_world import World, wait_for
@@ -192,3 +194,30 @@ def _pulls(world: HostWorld, tag: Reference) -> bool:
     except UnavailableError:
         return False
     return True
+
+
+DANA, LEE = (Holder(f"nonce-{who}", f"{who}@ops-1, process 7", f"{who}/place", "2026-01-02") for who in ("dana", "lee"))
+
+
+def test_a_lock_is_had_by_one_and_shows_whom_until_they_let_it_go(world: HostWorld) -> None:
+    assert world.lock.holder() is None
+    assert world.lock.take(DANA) == DANA
+    assert world.lock.take(LEE) == DANA
+    assert world.lock.take(DANA) == DANA
+    assert world.lock.release(LEE.nonce) == DANA
+    assert world.lock.holder() == DANA
+    assert world.lock.release(DANA.nonce) is None
+    assert world.lock.holder() is None
+    assert world.lock.release(DANA.nonce) is None
+    assert world.lock.take(LEE) == LEE
+    assert world.lock.release(LEE.nonce) is None
+
+
+def test_of_many_who_take_a_lock_at_once_one_has_it(world: HostWorld) -> None:
+    rivals = [Holder(f"nonce-{number}", f"rival {number}", "", "") for number in range(8)]
+    with ThreadPoolExecutor(len(rivals)) as pool:
+        seen = list(pool.map(world.lock.take, rivals))
+    winner = world.lock.holder()
+    assert winner is not None
+    assert set(seen) == {winner}
+    assert world.lock.release(winner.nonce) is None

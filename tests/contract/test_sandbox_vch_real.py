@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
@@ -275,6 +276,19 @@ def test_volumes_hold_files_and_host_paths_are_refused(world: World, app: Built)
     assert (wrote.returncode, read.stdout) == (0, "kept\n")
     assert "mounting directories as a data volume is not supported." in host.stderr
     assert world.docker("volume", "rm", "vol").returncode == 0
+
+
+def test_of_many_who_make_a_volume_at_once_one_does(api: docker.DockerClient) -> None:
+    def create(_number: int) -> str:
+        try:
+            return str(api.volumes.create("one", driver="local").name)
+        except docker.errors.APIError as error:
+            return str(error.explanation)
+
+    with ThreadPoolExecutor(8) as pool:
+        said = sorted(pool.map(create, range(8)))
+    api.volumes.get("one").remove()
+    assert said == ["A volume named one already exists. Choose a different volume name."] * 7 + ["one"]
 
 
 def test_docker_pys_default_volume_driver_is_refused(api: docker.DockerClient) -> None:

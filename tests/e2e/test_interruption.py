@@ -1,6 +1,7 @@
 """Runs that are cut short: nothing is half-done, and the same command takes up what is left."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -70,17 +71,23 @@ def test_a_promotion_killed_on_its_way_is_taken_up_by_the_same_command(box: Box,
         killed = cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGKILL)
     assert (killed.code, killed.out) == (-signal.SIGKILL, "")
     again = cli.run(*argv).ok()
+    for name in ("vch-a", "engine-a"):
+        assert re.search(rf"{name}: took over the lock that .* left on this machine", again.err), again.said
     assert {one["outcome"] for one in again.json()["targets"]} <= {"promoted", "present"}
     assert all(box.host(name).holds(pinned) for name in ("vch-a", "engine-a"))
     (record,) = box.registry.records("es-sandbox/cut-short", pinned.partition("@")[2])
     assert [one["target"] for one in record["targets"]] == ["vch-a", "engine-a"]
 
 
-def test_ctrl_c_in_a_promotion_is_exit_130(box: Box, cli: Cli) -> None:
-    pinned = box.registry.push("es-sandbox/halted", "1", hand_made("halted"))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_promotion_or_a_cancelled_job_is_exit_130_and_lets_go(
+    box: Box, cli: Cli, number: signal.Signals
+) -> None:
+    pinned = box.registry.push("es-sandbox/halted", "1", hand_made(f"halted by {number.name}"))
     cli.run("sign", pinned).ok()
     argv = ("promote", pinned, "--to", "vch-a", "--yes", "--progress", "plain", "--json")
     with box.vch_faults("vch-a", pause_between_reads_s=8):
-        run = cli.signalled(*argv, when=r"^-> promote ", number=signal.SIGINT)
+        run = cli.signalled(*argv, when=r"^-> promote ", number=number)
     run.fails(130, "interrupted", kind="interrupted")
     assert json.loads(run.out)["error"]["exit_code"] == 130
+    assert box.host("vch-a").get("/v1.25/volumes/imagepipe-lock").status_code == 404

@@ -1,6 +1,7 @@
 """One VCH: its settings, its engine below, its books and its faults."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -17,13 +18,14 @@ BUILD = "22120-9489f63"
 
 @dataclass(frozen=True, slots=True)
 class Facade:
-    """What the handlers share; `registry_transport` replaces the network towards registries."""
+    """What the handlers share; `registry_transport` replaces the network to registries, `volumes` is VIC's own lock."""
 
     config: Config
     engine: Engine
     tables: Tables
     faults: Faults
     registry_transport: httpx.AsyncBaseTransport | None = None
+    volumes: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def server_version(self) -> str:

@@ -80,13 +80,17 @@ async def inspect_volume(facade: Facade, request: Request) -> Response:
 
 
 async def create_volume(facade: Facade, request: Request) -> Response:
-    """Answers `POST /volumes/create`, which is not idempotent as dockerd's is."""
+    """Answers `POST /volumes/create`, which is not idempotent as dockerd's is; of two at once, one wins.
+
+    Source: VIC v1.5.8 lib/portlayer/storage/volume/cache/cache.go:123 (looked up and made under one lock).
+    """
     body = await request.json()
     name, options = str(body.get("Name") or ""), volume_options(facade, body)
-    if name and (await facade.engine.call("GET", f"/volumes/{name}")).status == 200:
-        raise RefusalError(f"A volume named {name} already exists. Choose a different volume name.", 500)
     below = {"Name": name, "Driver": "local", "Labels": body.get("Labels") or {}}
-    found = (await facade.engine.call("POST", "/volumes/create", body=below)).checked()
+    async with facade.volumes:
+        if name and (await facade.engine.call("GET", f"/volumes/{name}")).status == 200:
+            raise RefusalError(f"A volume named {name} already exists. Choose a different volume name.", 500)
+        found = (await facade.engine.call("POST", "/volumes/create", body=below)).checked()
     facade.tables.volumes[found["Name"]] = options
     facade.tables.save()
     return JSONResponse(rewrite.volume(facade, found), 201)

@@ -11,6 +11,7 @@ from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.model.evidence import SIGNATURE_PREDICATE, Identity, Statement, TrustPolicy
 from imagepipe.model.host import Target, TargetKind
+from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Index, Manifest
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.model.scan import ScanReport, Vulnerability
@@ -67,6 +68,7 @@ class Small:
     scans: MemoryScans = field(default_factory=MemoryScans)
     others: tuple[TrustPolicy, ...] = ()
     locked: ImagepipeError | None = None
+    held: Held = field(default_factory=Held)
     known: dict[str, Target] = field(default_factory=dict)
 
     def target(self, name: str, kind: TargetKind = TargetKind.VCH, *, host: str | None = None) -> Target:
@@ -114,10 +116,10 @@ class Small:
         return manifest
 
     @contextmanager
-    def _exclusive(self, targets: Sequence[Target]) -> Iterator[None]:
+    def _exclusive(self, targets: Sequence[Target]) -> Iterator[Held]:
         if self.locked:
             raise self.locked
-        yield
+        yield self.held
 
     def _connect(self, target: Target) -> HostPorts:
         if target.name in self.connect_errors:
