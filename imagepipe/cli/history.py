@@ -52,7 +52,8 @@ def rollback(
     """Bring targets back to the last good digest, verified again, and hold what they leave.
 
     An IMAGE names what is to be left, a NAME whatever a target is at. What was left is not promoted to that target
-    again until `imagepipe promote --release-hold`. It waits for no soak, freeze or approval.
+    again until `imagepipe promote --release-hold`. A way back waits for no soak, freeze or approval; to go --to a
+    digest that was never good there is no way back, and waits.
     """
     require_reason(reason, {"--break-lock": break_lock})
     from imagepipe.promote.record import check_gates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, PartialError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetResult, Terms
     from imagepipe.promote.ports import World
@@ -93,7 +94,7 @@ def promote(
     if output is not None:
         _save(session, plan, world, output, reason=reason, terms=terms)
         return
-    _carry_out(session, plan, wiring, world, yes=yes, reason=reason)
+    _carry_out(session, plan, (wiring, world), yes=yes, reason=reason)
 
 
 def _save(session: Session, plan: PromotionPlan, world: World, file: Path, *, reason: str, terms: Terms) -> None:
@@ -128,15 +129,16 @@ def require_reason(reason: str, flags: Mapping[str, bool]) -> None:
 
 
 def _promote_saved(
-    session: Session, file: Path, with_: tuple[Wiring, World], max_age_h: float, *, yes: bool, reason: str
+    session: Session, file: Path, through: tuple[Wiring, World], max_age_h: float, *, yes: bool, reason: str
 ) -> None:
-    from imagepipe.promote.saved import refresh
+    from imagepipe.promote.saved import check_ledger, refresh
 
-    (wiring, world), saved = with_, read_plan(file)
+    (wiring, world), saved = through, read_plan(file)
     targets = {name: wiring.target(name) for name in wiring.target_names}
     reference = wiring.reference(saved.plan.requested)
     plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)
-    _carry_out(session, plan, wiring, world, yes=yes, reason=_both(saved.reason, reason))
+    still = partial(check_ledger, saved, world)
+    _carry_out(session, plan, through, yes=yes, reason=_both(saved.reason, reason), still=still)
 
 
 def _both(saved: str, now: str) -> str:
@@ -163,13 +165,22 @@ def read_plan(file: Path) -> SavedPlan:
         raise error.doing(str(file)) from error
 
 
-def _carry_out(session: Session, plan: PromotionPlan, wiring: Wiring, world: World, *, yes: bool, reason: str) -> None:
+def _carry_out(
+    session: Session,
+    plan: PromotionPlan,
+    through: tuple[Wiring, World],
+    *,
+    yes: bool,
+    reason: str,
+    still: Callable[[], None] | None = None,
+) -> None:
     from imagepipe.promote.record import apply
 
     session.say(describe_plan(plan))
     count = len(plan.targets)
     session.confirm(f"Promote to {count} target{'s' if count > 1 else ''}?", yes=yes)
-    promotion = apply(plan, world, reason=reason, jobs=wiring.target_jobs)
+    wiring, world = through
+    promotion = apply(plan, world, reason=reason, jobs=wiring.target_jobs, still=still)
     error = outcome_error(promotion)
     session.answer(promotion_document(promotion, error), "" if session.as_json else describe_promotion(promotion))
     if error is not None:

@@ -5,6 +5,7 @@
 'Promotion'
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,17 +72,28 @@ def apply(
     reason: str = "",
     jobs: int = 8,
     kind: RecordKind = RecordKind.PROMOTION,
+    still: Callable[[], None] | None = None,
 ) -> Promotion:
     """Carries the plan out on all targets at once and attaches one signed record, linked to each target's last one.
+
+    Args:
+        plan: What to do.
+        world: What is asked.
+        reason: Why, for the record.
+        jobs: Targets at once.
+        kind: A promotion or a rollback.
+        still: Raises when the plan no longer holds once the targets are ours: somebody else may just have been there.
 
     Raises:
         GateError: A gate said no; no host was touched.
         IdentityError: There is nobody to sign the record; no host was touched.
-        StalePlanError: The image behind the plan is gone or another.
+        StalePlanError: The image behind the plan is gone or another, or what `still` raises.
         UnavailableError: Another promotion is at one of the targets; no host was touched.
     """
     check_gates(plan)
     with world.exclusive([one.target for one in plan.targets]) as held:
+        if still is not None:
+            still()
         return _apply(plan, world, _Order(reason, jobs, kind, held))
 
 

@@ -19,11 +19,12 @@ from imagepipe.model.evidence import PublicKey, TrustPolicy
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference
+from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.plan import make_plan, observe
 from imagepipe.promote.ports import World
 from imagepipe.promote.record import check_gates
 
-__all__ = ["MAX_AGE_H", "SCHEMA", "SavedPlan", "refresh", "review"]
+__all__ = ["MAX_AGE_H", "SCHEMA", "SavedPlan", "check_ledger", "refresh", "review"]
 
 SCHEMA: Final = "imagepipe.promotion-plan/v1"
 # A working day and the night after it: long enough to have it approved, too short to be forgotten.
@@ -165,6 +166,21 @@ def review(
     plan = _again(saved, reference, targets, world, None)
     check_gates(plan, later=True)
     return plan
+
+
+def check_ledger(saved: SavedPlan, world: World) -> None:
+    """Returns when no target was brought elsewhere; cheap enough to ask again once the targets are locked.
+
+    Raises:
+        StalePlanError: The message says which were, and where to.
+    """
+    plan, ledger = saved.plan, Ledger(world)
+    targets = []
+    for one in plan.targets:
+        newest = ledger.newest(plan.image.repository, one.target, near=(plan.image.digest, one.image.digest))
+        current = ledger.current(plan.image.repository, one.target, newest)
+        targets.append(replace(one, current=current.image if current else None, previous=None))
+    _refuse(saved, _moved_holdings(plan, replace(plan, targets=tuple(targets))))
 
 
 def _check_standing(

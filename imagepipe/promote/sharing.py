@@ -96,7 +96,7 @@ class SharedLocks:
 
         So whoever waits holds only what comes before in the one order: nobody waits for somebody who waits for them.
         """
-        waited_s = 0.0
+        waited_s, told = 0.0, set[str]()
         blocked: str | None = None
         while left := attempt.left:
             tried = [blocked] if blocked in left else left
@@ -109,6 +109,9 @@ class SharedLocks:
             self._release(attempt, [host for host in attempt.taken if host > blocked])
             if waited_s >= self._machine.wait_s:
                 raise _held(attempt.names[blocked], holders[blocked], waited_s)
+            if blocked not in told:
+                told.add(blocked)
+                self._events(Warned(attempt.names[blocked], f"waits: another promotion holds it{holders[blocked]}"))
             self._machine.pause(_STEP_S)
             waited_s += _STEP_S
 

@@ -29,7 +29,7 @@ from imagepipe.promote.plan import make_plan, observe
 from imagepipe.promote.record import Promotion, apply
 from imagepipe.promote.reject import reject
 from imagepipe.promote.rollback import Way, apply_rollback, plan_rollback
-from imagepipe.promote.saved import SavedPlan, refresh
+from imagepipe.promote.saved import SavedPlan, check_ledger, refresh
 from imagepipe.promote.status import survey
 from tests.contract.registry_memory import MemoryRegistry
 from tests.contract.signing_memory import MemorySigner
@@ -847,3 +847,17 @@ def test_what_the_list_says_is_too_old_is_not_read() -> None:
     assert world.reader.findings(BARE.pin(one.digest), (CI,), since="2999-01-01T00:00:00Z") == ()
     assert yard.small.registry.calls == ["list"]
     assert len(world.reader.findings(BARE.pin(one.digest), (CI,), since="2000-01-01T00:00:00Z")) == 2
+
+
+def test_a_plan_is_stale_when_another_promotion_was_there_while_it_waited_for_the_target() -> None:
+    desk = Desk()
+    plan = desk.refresh()
+    world = desk.yard.small.world()
+    check_ledger(desk.saved, world)
+    three = desk.yard.small.registry.add_image(REPOSITORY)
+    desk.yard.small.sign(three)
+    desk.yard.promote(three)
+    pulled = list(desk.yard.small.hosts["vch-a"].pulled)
+    with pytest.raises(StalePlanError, match=f"vch-a: it was at {desk.one.digest}, and is now at {three.digest}"):
+        apply(plan, world, still=lambda: check_ledger(desk.saved, world))
+    assert desk.yard.small.hosts["vch-a"].pulled == pulled

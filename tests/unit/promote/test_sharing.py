@@ -83,6 +83,7 @@ def test_another_machine_waits_and_then_says_who_holds_it_since_when(yard: Yard)
     assert "--break-lock" in str(refused.value.hint)
     assert refused.value.exit_code == 8
     assert yard.paused_s == [1.0, 1.0]
+    assert re.fullmatch(r"vch-b: waits: another promotion holds it for \d s: .*", yard.warnings())
 
 
 def test_who_waits_goes_on_once_the_other_is_done(yard: Yard) -> None:
