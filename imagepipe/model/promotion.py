@@ -97,6 +97,11 @@ class PromotionPlan:
     copying: Copying | None = None
 
     @property
+    def source(self) -> Pinned:
+        """Where the image is before anything is done: what the gates ask about, and where approvals are."""
+        return self.copying.source if self.copying else self.image
+
+    @property
     def refused(self) -> tuple[GateVerdict, ...]:
         """The gates that said no."""
         return tuple(gate for gate in self.gates if not gate.passed)

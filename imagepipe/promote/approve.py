@@ -69,8 +69,7 @@ class Desk:
 
     def given(self) -> Digest | None:
         """Returns our approval of this very plan that is there already, or None."""
-        image = self._saved.plan.image
-        for proof in self._world.reader.proofs(image, APPROVAL_PREDICATE, (self.signatory,)):
+        for proof in self._world.reader.proofs(self._saved.plan.source, APPROVAL_PREDICATE, (self.signatory,)):
             if proof.verified.statement.predicate.get("seal") == str(self._saved.seal):
                 return proof.attachment.descriptor.digest
         return None
@@ -84,11 +83,11 @@ class Desk:
         plan, record = self._saved.plan, self.given()
         created = record is None
         if record is None:
-            with step(self._world.events, "approve", str(plan.image)):
+            with step(self._world.events, "approve", str(plan.source)):
                 record = self._write(reason)
         request = self._saved.request()
         gates = tuple(
-            approval_gate(plan.image, policy, policy.approvals, request, self._world)
+            approval_gate(plan.source, policy, policy.approvals, request, self._world)
             for policy in self._policies
             if policy.approvals
         )
@@ -98,13 +97,13 @@ class Desk:
         plan, now = self._saved.plan, self._world.clock.now()
         targets = tuple(one.target.name for one in plan.targets)
         approval = Approval(plan.image, plan.digest, self._saved.seal, targets, reason, f"{now:{_TIME}}")
-        statement = Statement.about(plan.image, APPROVAL_PREDICATE, approval.to_predicate())
-        manifest = self._world.source.manifest(plan.image)
-        return self._world.writer.add(plan.image, manifest.descriptor, statement).manifest
+        statement = Statement.about(plan.source, APPROVAL_PREDICATE, approval.to_predicate())
+        manifest = self._world.source.manifest(plan.source)
+        return self._world.writer.add(plan.source, manifest.descriptor, statement).manifest
 
     def _why_not(self, policy: TrustPolicy) -> str:
         hand = self.signatory.hand
         if policy.approvals is None or hand not in {one.hand for one in policy.approvals.by}:
             return f"policy {policy.name} does not name them as an approver"
-        barred = excluded(self._saved.plan.image, policy, self._saved.request(), self._world)
+        barred = excluded(self._saved.plan.source, policy, self._saved.request(), self._world)
         return f"who {barred[hand]} cannot approve it" if hand in barred else ""

@@ -106,8 +106,7 @@ class _Order:
 
 
 def _apply(plan: PromotionPlan, world: World, order: _Order) -> Promotion:
-    source = plan.copying.source if plan.copying else plan.image
-    subject = find_subject(Reference(source.repository, digest=source.digest), world)
+    subject = find_subject(Reference(plan.source.repository, digest=plan.source.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
     signatory = world.writer.signatory()  # a promotion that could not be put on record is not begun

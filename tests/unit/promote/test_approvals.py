@@ -21,6 +21,7 @@ from imagepipe.model.evidence import (
 )
 from imagepipe.model.host import Target
 from imagepipe.model.promotion import GateVerdict, PromotionPlan, Terms
+from imagepipe.model.reference import Reference
 from imagepipe.promote.approve import Approved, Desk
 from imagepipe.promote.history import attached, timeline
 from imagepipe.promote.ledger import Standing
@@ -132,6 +133,18 @@ def test_one_hand_counts_once_whatever_vouches_for_it() -> None:
     office.approve(ALICE_ELSEWHERE)
     assert "1 given" in office.refused()
     office.approve(OPS)
+    assert not office.refresh().refused
+
+
+def test_a_plan_that_copies_the_image_first_is_approved_where_the_image_is_now() -> None:
+    office = Office(Approvals((ALICE,)))
+    world = office.small.world()
+    name = Reference.parse("vic.example/prod/hello:1.4")
+    office.saved = SavedPlan.of(make_plan(str(TAGGED), TAGGED, [office.target], world, name=name), world)
+    done = office.approve()
+    assert (gate(done.gates).passed, office.approve().record) == (True, done.record)
+    promotion = apply(office.refresh(), world)
+    assert (str(promotion.plan.image.repository), promotion.failed) == ("vic.example/prod/hello", ())
     assert not office.refresh().refused
 
 
