@@ -160,7 +160,8 @@ def _role(text: str, admin: Administration) -> Role:
         raise UsageError(f"{error.message}{did_you_mean(text, map(str, Role))}", hint=error.hint) from error
     if role not in admin.roles:
         raise UnsupportedError(
-            f"{admin.dialect} {admin.version} has no role {role}", hint=f"use one of {', '.join(admin.roles)}"
+            f"{admin.dialect} {admin.version} has no role {role}",
+            hint=f"use one of {', '.join(admin.roles)}{admin.needs(role)}",
         )
     return role
 

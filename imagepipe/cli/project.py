@@ -240,7 +240,7 @@ def _check_known(wanted: Mapping[str, bool | str | int], admin: Administration) 
     if unknown:
         raise UnsupportedError(
             f"{admin.dialect} {admin.version} has no setting {', '.join(unknown)}",
-            hint=f"it has {', '.join(admin.settings)}",
+            hint=f"it has {', '.join(admin.settings)}{admin.needs(*unknown)}",
         )
 
 

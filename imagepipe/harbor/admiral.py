@@ -12,6 +12,7 @@ from imagepipe.harbor.admiral_projects import KNOWN, Projects
 from imagepipe.harbor.admiral_session import LISTS, ROLE_WORDS, Session, session_of, whoami
 from imagepipe.harbor.connection import Connection
 from imagepipe.harbor.detect import Detected
+from imagepipe.harbor.features import FIRST
 from imagepipe.harbor.v1_callers import rights_of
 from imagepipe.http.client import open_client, trust
 from imagepipe.model.access import Caller, Project, Right
@@ -38,6 +39,7 @@ def administration(connection: Connection, found: Detected) -> Administration:
     session = Session.open(client, found.version or "unknown")
     return Administration(
         dialect=found.dialect,
+        since=FIRST,
         version=session.version,
         roles=tuple(LISTS),
         settings=KNOWN,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 
-from imagepipe.errors import CredentialsError, RefusedError, UnavailableError, UnsupportedError
+from imagepipe.errors import CredentialsError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
 from imagepipe.harbor.client import Call, HarborClient
 from imagepipe.http.failure import asking, refusal
 from imagepipe.model.result import Credential
@@ -215,6 +215,8 @@ class SignOn:
         token = str(answer.headers.get(_HEADER, ""))
         if answer.is_success and token:
             return token
+        if answer.status_code == 404:
+            raise NotFoundError(f"{what}: nobody signs on here (HTTP 404)", hint="check that this is Admiral's address")
         raise CredentialsError(
             f"{what}: {said(answer) or 'refused'} (HTTP {answer.status_code})", hint="check user name and password"
         )

@@ -92,7 +92,7 @@ class Membership:
         held = _lists(wire, own.name)
         if held:
             self._write(project, {where: {"remove": [own.name]} for where in held}, what, own)
-        self._wait(lambda: self._held(project, own, ()), project, own, what)
+        self._wait(lambda: self._is_out(project, own), project, own, what)
 
     def _move(self, project: Project, own: Principal, wanted: str, others: tuple[str, ...], what: str) -> None:
         """Puts a principal into one list and out of the others, in one write where nothing can be lost by it."""
@@ -157,6 +157,15 @@ class Membership:
             f"{what}: Admiral took it and did not apply it: {own.name} is in {now}",
             hint="try again, it changes nothing",
         )
+
+    def _is_out(self, project: Project, own: Principal) -> bool:
+        try:
+            return self._held(project, own, ())
+        except NotFoundError:
+            # Who has left a project does not see it any more.
+            if own.name != self._session.caller.name:
+                raise
+            return True
 
     def _held(self, project: Project, own: Principal, wanted: tuple[str, ...], *, besides: str = "") -> bool:
         wire = self._session.require(project.name, f"look into project {project.name}")

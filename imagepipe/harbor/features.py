@@ -12,7 +12,7 @@ from typing import Final
 
 from imagepipe.errors import UnsupportedError
 
-__all__ = ["SINCE", "Gate", "release"]
+__all__ = ["FIRST", "SINCE", "Gate", "release"]
 
 _RELEASE: Final = re.compile(r"v?(\d+)\.(\d+)")
 # Source: the API descriptions and src/common/rbac/const.go of goharbor/harbor v2.0.0 … v2.15.2, compared tag by tag
@@ -31,6 +31,15 @@ SINCE: Final[Mapping[str, tuple[int, int]]] = {
     "right:ldap-user": (2, 12),
     "project-artifacts": (2, 12),  # GET /projects/{p}/artifacts
     "audit-ext": (2, 13),  # auditlog-exts
+}
+# Roles and settings that not every Harbor has, by our names. Source: the same, and goharbor/harbor v1.7.0, v1.8.0,
+# v1.10.0 src/common/const.go
+FIRST: Final[Mapping[str, str]] = {
+    "maintainer": "1.8",
+    "limitedGuest": "1.10",
+    "reuse_system_cve_allowlist": "2.0",
+    "storage_limit_bytes": "2.0",
+    **{name: ".".join(map(str, SINCE[name])) for name in ("require_cosign", "require_notation", "auto_sbom")},
 }
 
 

@@ -2,6 +2,7 @@
 
 from imagepipe.harbor.connection import Connection
 from imagepipe.harbor.detect import Detected
+from imagepipe.harbor.features import FIRST
 from imagepipe.harbor.v1_callers import Callers1
 from imagepipe.harbor.v1_logs import AuditLog1
 from imagepipe.harbor.v1_members import Membership1
@@ -19,9 +20,11 @@ def administration(connection: Connection, found: Detected) -> Administration:
     Raises:
         CredentialsError: It does not.
     """
-    session = Session1.open(connection.client("/api"), found.version, found.auth_mode)
+    assert connection.credential is not None
+    session = Session1.open(connection.client("/api"), found.version, found.auth_mode, connection.credential.username)
     return Administration(
         dialect=found.dialect,
+        since=FIRST,
         version=session.version,
         roles=session.roles,
         settings=KNOWN,

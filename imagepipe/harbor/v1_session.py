@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from pydantic import Field
 
-from imagepipe.errors import NotFoundError, PermissionRefusedError, UnsupportedError
+from imagepipe.errors import CredentialsError, NotFoundError, PermissionRefusedError, UnsupportedError
 from imagepipe.harbor.client import Call, HarborClient, decoded
 from imagepipe.harbor.features import release
 from imagepipe.harbor.paging import Listing, every
@@ -62,13 +62,17 @@ class Session1:
     caller: Caller
 
     @classmethod
-    def open(cls, client: HarborClient, version: str, auth_mode: str) -> Self:
+    def open(cls, client: HarborClient, version: str, auth_mode: str, username: str) -> Self:
         """Returns a session once Harbor has said that it knows us.
 
         Raises:
             CredentialsError: It does not.
         """
-        return cls(client, version or "unknown", auth_mode, whoami(client))
+        try:
+            caller = whoami(client)
+        except CredentialsError as error:
+            raise CredentialsError(f"{error.message}: as {username}", hint=error.hint) from error
+        return cls(client, version or "unknown", auth_mode, caller)
 
     @property
     def roles(self) -> tuple[Role, ...]:

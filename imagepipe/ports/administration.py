@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -166,6 +166,7 @@ class Administration:
         version: `2.15.2`, as Harbor says it.
         roles: The roles that this dialect knows.
         settings: The project settings that this dialect knows.
+        since: The version of Harbor that first had a role or setting, where not all have it.
     """
 
     dialect: str
@@ -178,6 +179,12 @@ class Administration:
     robots: Robots | None
     audit: AuditLog | None
     obstacles: Obstacles | None = None
+    since: Mapping[str, str] = field(default_factory=dict)
+
+    def needs(self, *names: str) -> str:
+        """Returns what a hint says of roles and settings that this Harbor has not: `; it needs Harbor ≥ 2.5`."""
+        versions = [self.since[name] for name in names if name in self.since]
+        return "".join(f"; it needs Harbor ≥ {version}" for version in dict.fromkeys(versions))
 
     def require_robots(self) -> Robots:
         """Returns the robots.

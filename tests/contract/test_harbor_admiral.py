@@ -332,6 +332,15 @@ def test_an_empty_project_can_be_deleted_and_is_gone_then(world: World) -> None:
         world.admiral.projects.delete(project)
 
 
+def test_who_leaves_a_project_and_sees_it_no_more_has_left_it(world: World) -> None:
+    project = world.project()
+    world.admiral.membership.add(project, Principal.parse(ALICE), Role.PROJECT_ADMIN)
+    alice = world.enter(ALICE)
+    alice.membership.remove(project, Member(Principal.parse(ALICE), Role.PROJECT_ADMIN))
+    assert ALICE not in [member.principal.name for member in world.admiral.membership.list(project)]
+    assert list(alice.projects.list(name=project.name)) == []
+
+
 def test_there_are_neither_robots_nor_a_log(world: World) -> None:
     with pytest.raises(UnsupportedError, match=r"need Harbor ≥ 2\.2, this is admiral 1\.7\.8"):
         world.admiral.require_robots()

@@ -2,6 +2,7 @@
 
 from imagepipe.harbor.connection import Connection
 from imagepipe.harbor.detect import Detected
+from imagepipe.harbor.features import FIRST
 from imagepipe.harbor.v2.audit import AuditLog2
 from imagepipe.harbor.v2.callers import Callers2
 from imagepipe.harbor.v2.members import Membership2
@@ -27,6 +28,7 @@ def administration(connection: Connection, found: Detected) -> Administration:
     gate = session.gate
     return Administration(
         dialect=found.dialect,
+        since=FIRST,
         version=gate.version,
         roles=tuple(Role),
         settings=known_settings(gate),
