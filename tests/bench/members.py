@@ -4,7 +4,6 @@ python -m tests.bench.members [--changes 500] [--share 0.02] [--latency-ms 5]
 """
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from imagepipe.harbor.administration import open_administration
 from imagepipe.model.access import Member, Principal, Project, Role
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration
+from tests.bench.measure import report
 from tests.contract.harbor_chaos import ChaosTransport
 from tests.contract.harbor_world import PASSWORD, HarborClient, config_for, served
 
@@ -54,7 +54,7 @@ def main() -> int:
                     "users", username=name, secret="", salt="", creation_time=now, update_time=now
                 )
             chaos = ChaosTransport(Latency(network, options.latency_ms / 1000), share=options.share)
-            return report(*measured(standin, chaos, names), chaos)
+            return report([figures(*measured(standin, chaos, names), chaos)])
 
 
 def measured(standin: HarborClient, chaos: ChaosTransport, names: list[str]) -> tuple[float, int, int, int]:
@@ -81,10 +81,10 @@ def change(harbor: Administration, project: Project, members: list[Member]) -> N
         harbor.membership.remove(project, member)
 
 
-def report(took_s: float, changes: int, lost: int, doubled: int, chaos: ChaosTransport) -> int:
-    """Writes the figures as JSON."""
-    figures = {
-        "changes": changes,
+def figures(took_s: float, changes: int, lost: int, doubled: int, chaos: ChaosTransport) -> dict[str, object]:
+    """Returns what was measured."""
+    return {
+        "name": f"{changes} member changes, a share of {chaos.share:g} of all requests spoilt",
         "seconds": round(took_s, 1),
         "requests": chaos.requests,
         "requests_per_change": round(chaos.requests / changes, 2),
@@ -92,10 +92,10 @@ def report(took_s: float, changes: int, lost: int, doubled: int, chaos: ChaosTra
         "spoilt_by_kind": dict(sorted(chaos.spoilt.items())),
         "lost": lost,
         "doubled": doubled,
-        "max_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "target": "0 lost, 0 doubled",
+        "ok": lost == doubled == 0,
     }
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
-    return 1 if lost or doubled else 0
 
 
 if __name__ == "__main__":

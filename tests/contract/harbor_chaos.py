@@ -23,14 +23,14 @@ class ChaosTransport(httpx.BaseTransport):
 
     def __init__(self, inner: httpx.BaseTransport, *, share: float, seed: int = 1) -> None:
         self._inner = inner
-        self._share = share
+        self.share = share
         self._random = random.Random(seed)  # noqa: S311 - chance, not secrecy
         self.spoilt: Counter[str] = Counter()
         self.requests = 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
-        if self._random.random() >= self._share:
+        if self._random.random() >= self.share:
             return self._inner.handle_request(request)
         fate = self._random.choice(("500 before", "500 after", "reset before", "reset after"))
         self.spoilt[f"{fate} {request.method}"] += 1
