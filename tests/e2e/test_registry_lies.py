@@ -135,7 +135,7 @@ def test_a_hiccup_of_the_registry_is_outlasted(box: Box, cli: Cli, signed: str) 
 def test_a_registry_that_only_reads_is_told_as_such(box: Box, cli: Cli) -> None:
     pinned = box.registry.push("es-sandbox/frozen", "1", hand_made("frozen"))
     with box.registry_faults(read_only=True):
-        cli.run("sign", pinned, "--json").fails(6, "read.?only", hint="read-only", kind="refused")
+        cli.run("sign", pinned, "--json").fails(6, "read.?only", hint="Repository Read Only", kind="refused")
 
 
 def test_an_image_that_is_away_from_a_broken_registry_is_not_called_unsigned(box: Box, cli: Cli, signed: str) -> None:
