@@ -27,6 +27,7 @@ from docker.transport import UnixHTTPAdapter
 
 from imagepipe.engine.failure import classify
 from imagepipe.engine.identity import Pin, PinnedAdapter
+from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.tls import Certificates
 from imagepipe.engine.transport import FOREIGN, broke_off, explain
 from imagepipe.errors import DeadlineError, SettingsError, UnavailableError
@@ -85,7 +86,8 @@ class Endpoint:
     Args:
         host: `unix:///path` or `tcp://host:port`.
         cert_path: The folder with ca.pem, cert.pem and key.pem, or None without TLS.
-        connect_timeout_s: Longest wait for a connection, in seconds.
+        connect_timeout_s: Longest wait for a connection, in seconds; one on which nothing is answered any more, not
+            even by the host's kernel, is given up after four times as long.
         read_timeout_s: Longest wait for an answer that is no stream, in seconds.
         now: The time that certificates are held against, aware.
         pin: What the host must prove to be before it is asked for anything.
@@ -299,6 +301,8 @@ class Endpoint:
         session.trust_env = False
         # A target is asked a handful of things minutes apart: idle connections would only go stale in between.
         session.headers["Connection"] = "close"
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, KeepaliveAdapter(self._timeout_s[0]))
         if self._base == _SOCKET_BASE:
             self._knock(self.host.removeprefix("unix://"))
             session.mount("http+docker://", UnixHTTPAdapter(f"http+{self.host}", timeout=int(self._timeout_s[1])))
@@ -306,7 +310,8 @@ class Endpoint:
             files = Certificates.load(self._cert_path, self._now())
             session.cert, session.verify = (str(files.cert), str(files.key)), str(files.ca)
             if self._pin is not None and self._pin.certificate is not None:
-                session.mount("https://", PinnedAdapter(partial(self._pin.check_certificate, self.host)))
+                check = partial(self._pin.check_certificate, self.host)
+                session.mount("https://", PinnedAdapter(check, self._timeout_s[0]))
         return session
 
     def _knock(self, path: str) -> None:

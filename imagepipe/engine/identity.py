@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
+from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.errors import HostChangedError
 from imagepipe.model.certificate import fingerprint
 from imagepipe.model.host import Target
@@ -88,7 +88,7 @@ class Pin:
         return f"find out who changed it; if that is right, accept it: imagepipe targets add {self.target} --replace"
 
 
-class PinnedAdapter(HTTPAdapter):
+class PinnedAdapter(KeepaliveAdapter):
     """Sends requests over TLS to a host only once its certificate is found good, beside all other checks.
 
     urllib3's own `assert_fingerprint` would leave the host's name unchecked. Source: urllib3 2 connection.py
@@ -96,11 +96,12 @@ class PinnedAdapter(HTTPAdapter):
 
     Args:
         check: Raises what a caller is to see, for a certificate in DER.
+        answer_s: As for every connection to a host.
     """
 
-    def __init__(self, check: Callable[[bytes | None], None]) -> None:
+    def __init__(self, check: Callable[[bytes | None], None], answer_s: float) -> None:
         self._check = check
-        super().__init__()
+        super().__init__(answer_s)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Makes the pools, whose connections check before they carry anything."""

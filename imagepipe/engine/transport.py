@@ -4,6 +4,7 @@
 'UnavailableError'
 """
 
+import errno
 import ssl
 from collections.abc import Iterator
 from typing import Final
@@ -26,6 +27,10 @@ __all__ = ["FOREIGN", "broke_off", "explain"]
 # Everything that a request can raise: requests' tree is made of OSErrors, urllib3's and http.client's are not.
 FOREIGN: Final = (OSError, urllib3.exceptions.HTTPError)
 
+# How an answer that ends too early is told, over a ValueError that tells nobody anything.
+# Source: urllib3 2.x response.py _update_chunk_length, _error_catcher.
+_CUT_SHORT: Final = ("Response ended prematurely", "InvalidChunkLength", "IncompleteRead")
+
 # Source: RFC 8446 section 6.2 alerts, as OpenSSL 3 names them; Go's crypto/tls sends bad_certificate for most.
 _REFUSALS: Final = ("ALERT", "CERTIFICATE_REQUIRED")
 
@@ -42,6 +47,12 @@ def explain(error: BaseException, host: str) -> ImagepipeError:
         )
     if any(isinstance(reason, requests.ConnectTimeout) for reason in chain):
         return UnavailableError(f"{host}: no connection in time", hint="check the address, and that nothing blocks it")
+    # The kernel's own word, see `keepalive`; a read that merely took too long is a TimeoutError without a number.
+    if any(isinstance(reason, OSError) and reason.errno == errno.ETIMEDOUT for reason in chain):
+        return UnavailableError(
+            f"{host}: the connection died: nothing there answers any more",
+            hint="check the network between this machine and the host, and that the host is up",
+        )
     if any(
         isinstance(reason, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError | TimeoutError)
         for reason in chain
@@ -94,6 +105,8 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
 
 def _words(chain: tuple[BaseException, ...]) -> str:
     """Returns what the operating system said, or else the innermost words there are."""
+    if any(word in str(reason) for reason in chain for word in _CUT_SHORT):
+        return "the connection broke off in the middle of an answer"
     for reason in reversed(chain):
         if isinstance(reason, OSError) and reason.strerror:
             return reason.strerror.lower()

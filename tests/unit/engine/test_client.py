@@ -1,7 +1,9 @@
 """The way to a host: addresses, deadlines, certificates, and what stands in for a host."""
 
 import base64
+import errno
 import json
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +12,10 @@ import pytest
 
 from imagepipe.engine.client import Call, Endpoint, auth_header
 from imagepipe.engine.host import EngineHost
+from imagepipe.engine.identity import Pin, PinnedAdapter
+from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.puller import EnginePuller
+from imagepipe.engine.transport import explain
 from imagepipe.errors import (
     AccessError,
     CredentialsError,
@@ -209,9 +214,30 @@ def test_nobody_is_an_empty_object_and_a_token_is_a_token() -> None:
 
 
 def test_a_socket_of_a_user_we_are_not_is_a_matter_of_permission() -> None:
-    from imagepipe.engine.transport import explain  # noqa: PLC0415 - only this test looks inside
-
     assert isinstance(explain(PermissionError(13, "Permission denied"), "unix:///s"), AccessError)
+
+
+def test_a_host_whose_kernel_is_silent_is_gone_and_one_that_thinks_is_late() -> None:
+    gone = explain(TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "tcp://vch:2376")
+    late = explain(TimeoutError("The read operation timed out"), "tcp://vch:2376")
+    assert "nothing there answers any more" in gone.message
+    assert (type(gone), type(late)) == (UnavailableError, DeadlineError)
+
+
+def test_an_answer_that_ends_too_early_is_told_in_words() -> None:
+    with host(VERSION, chunked(b'{"status":"Waiting"}\r\n')[:-5]) as there, pytest.raises(UnavailableError) as caught:
+        EnginePuller(Endpoint(there.address), Login()).pull(NAME, silent)
+    assert "the connection broke off in the middle of an answer" in caught.value.message
+
+
+@pytest.mark.parametrize("pin", [None, Pin("a", "sha256:0")])
+def test_a_connection_asks_whether_its_host_is_there(certs: Path, pin: Pin | None) -> None:
+    endpoint = Endpoint("tcp://vch:2376", cert_path=str(certs), connect_timeout_s=7, pin=pin)
+    adapter = endpoint._session().get_adapter("https://vch:2376/info")
+    assert isinstance(adapter, PinnedAdapter if pin else KeepaliveAdapter)
+    options = adapter.poolmanager.connection_pool_kw["socket_options"]
+    assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options
+    assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 28_000) in options
 
 
 @pytest.fixture(autouse=True)
