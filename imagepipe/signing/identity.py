@@ -9,7 +9,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,10 @@ __all__ = ["IdentityToken", "IdentityTokens", "ambient_token"]
 # Source: sigstore-python 4.5.1 sigstore/oidc.py _DEFAULT_CLIENT_ID; cosign asks for the same.
 AUDIENCE: Final = "sigstore"
 _AMBIENT_TIMEOUT_S: Final = 60.0  # two requests of 30 s each at most; Source: id 1.6.1 _internal/oidc/ambient.py
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+# What two good clocks may differ by. Source: sigstore-python 4.5.1 sigstore/oidc.py (leeway).
+_LEEWAY: Final = timedelta(seconds=5)
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NO_IDENTITY_HINT: Final = (
     "give --identity-token FILE or SIGSTORE_ID_TOKEN; on GitHub grant `permissions: id-token: write`, "
     "on GitLab set `id_tokens: SIGSTORE_ID_TOKEN: {aud: sigstore}`"
@@ -37,11 +41,13 @@ class IdentityToken:
         raw: The token itself; a secret.
         signatory: Whom the certificate will name.
         expires_at: From then on it is worth nothing.
+        issued_at: Before then it is worth nothing either.
     """
 
     raw: str = field(repr=False)
     signatory: Identity
     expires_at: datetime
+    issued_at: datetime = _EPOCH
 
     @classmethod
     def parse(cls, raw: str) -> "IdentityToken":
@@ -59,7 +65,8 @@ class IdentityToken:
             )
         try:
             expires_at = datetime.fromtimestamp(float(claims["exp"]), UTC)
-            return cls(raw, Identity(_subject(claims), _issuer(claims)), expires_at)
+            issued_at = datetime.fromtimestamp(max(float(claims.get(name, 0)) for name in ("iat", "nbf")), UTC)
+            return cls(raw, Identity(_subject(claims), _issuer(claims)), expires_at, issued_at)
         except (KeyError, TypeError, ValueError, OverflowError, OSError, SettingsError) as error:
             raise IdentityError("the identity token lacks a usable sub, iss or exp claim") from error
 
@@ -112,10 +119,17 @@ class IdentityTokens:
             IdentityError: There is none, or it is unusable or expired.
         """
         token = IdentityToken.parse(self._find())
-        if token.expires_at <= self._clock.now():
+        now = self._clock.now()
+        if token.expires_at <= now:
             raise IdentityError(
-                f"the identity token of {token.signatory.identity} expired at {token.expires_at:%Y-%m-%dT%H:%M:%SZ}",
-                hint="fetch a fresh identity token and sign again",
+                f"the identity token of {token.signatory.identity} expired at {token.expires_at:{_TIME}}",
+                hint="fetch a fresh identity token and sign again; if it is fresh, this machine's clock is ahead",
+            )
+        if token.issued_at > now + _LEEWAY:
+            raise IdentityError(
+                f"the identity token of {token.signatory.identity} is valid from {token.issued_at:{_TIME}} on, "
+                f"and here it is {now:{_TIME}}",
+                hint="correct this machine's clock, then sign again",
             )
         return token
 

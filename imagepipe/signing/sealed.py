@@ -242,7 +242,12 @@ def _translated(error: Exception, token: IdentityToken) -> ImagepipeError:
     who = token.signatory.identity
     if isinstance(error, FulcioClientError):
         return _from_fulcio(error, who)
-    if isinstance(error, oidc.IdentityError | oidc.ExpiredIdentity | ExpiredCertificate):
+    if isinstance(error, ExpiredCertificate):
+        return IdentityError(
+            f"the authority gave {who} a certificate that has expired already: its clock and this machine's differ",
+            hint="correct whichever clock is wrong, then sign again",
+        )
+    if isinstance(error, oidc.IdentityError | oidc.ExpiredIdentity):
         return IdentityError(
             f"the identity of {who} is not valid now: {_quote(error)}",
             hint="fetch a fresh identity token and sign again",

@@ -102,6 +102,14 @@ def test_an_expired_token_is_refused_with_its_time() -> None:
         tokens(raw=jwt(exp=int(NOW.timestamp()))).token()
 
 
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_a_token_of_the_future_is_told_with_both_times(claim: str) -> None:
+    now = int(NOW.timestamp())
+    with pytest.raises(IdentityError, match="valid from 2026-03-01T12:01:00Z on, and here it is 2026-03-01T12:00:00Z"):
+        tokens(raw=jwt(**{claim: now + 60})).token()
+    assert tokens(raw=jwt(**{claim: now + 3})).token().signatory.identity == "ci"
+
+
 def test_a_token_for_another_audience_is_refused() -> None:
     with pytest.raises(IdentityError, match="for audience 'vault', not 'sigstore'"):
         tokens(raw=jwt(aud="vault")).token()
