@@ -184,6 +184,11 @@ class Entry:
         """What sorts records of one target from old to new."""
         return self.link.sequence, self.finished_at, self.record
 
+    def same_event(self, other: "Entry") -> bool:
+        """Tells whether both speak of one and the same promotion or rollback."""
+        mine, theirs = ((one.plan, one.image, one.kind, one.finished_at, one.signed_by) for one in (self, other))
+        return mine == theirs
+
     @classmethod
     def parse(
         cls, target: str, predicate: Mapping[str, Any], *, record: Digest, image: Digest, signed_by: str

@@ -99,16 +99,27 @@ class Ledger:
         self._read: dict[tuple[Pinned, tuple[Signatory, ...], str], tuple[Finding, ...]] = {}
         self._heads: dict[tuple[Repository, Target], tuple[Entry | None, str]] = {}
 
-    def newest(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Entry | None:
+    def newest(
+        self, repository: Repository, target: Target, near: Iterable[Digest] = (), *, without: Sequence[Digest] = ()
+    ) -> Entry | None:
         """Returns the newest proven record of a target, also where the tag is behind.
 
         Args:
             repository: Whose images.
             target: Where they were promoted to.
             near: Images whose records are looked at beside those of the tag's image and of the one before it.
+            without: Records that do not count.
         """
         head, _ = self._head(repository, target)
-        return self._newest(repository, target, head, near, since=_shortly_before(head) if head else "")
+        since = _shortly_before(head) if head else ""
+        return self._newest(repository, target, head, near, since=since, without=without)
+
+    def head(self, repository: Repository, target: Target) -> Digest | None:
+        """Returns the record that the target's tag points at now, unproven, or None where there is no such tag."""
+        try:
+            return self._world.source.resolve(repository.tagged(head_tag(target.name))).digest
+        except NotFoundError:
+            return None
 
     def entries(self, image: Pinned, target: Target) -> tuple[Entry, ...]:
         """Returns what the proven records at an image say of a target."""
@@ -135,17 +146,28 @@ class Ledger:
             notes.append(f"the tag of the newest record is behind, at sequence {head.link.sequence}")
         places = list(self._walk(repository, target, newest, breaks))
         places += self._beside(repository, target, [*near, *(place.image for place in places)], places)
+        twice = [place for place in places if place.why and _stands_again(place, places)]
+        places = [place for place in places if place not in twice]
+        notes += [f"sequence {place.sequence} was taken meanwhile, and stands again after it" for place in twice]
         breaks += [f"{place.why}: {place.record}" for place in places if place.entry and place.why]
         return Chain(target.name, tuple(sorted(places, key=_order)), tuple(breaks), tuple(notes))
 
     def _newest(
-        self, repository: Repository, target: Target, head: Entry | None, near: Iterable[Digest], *, since: str
+        self,
+        repository: Repository,
+        target: Target,
+        head: Entry | None,
+        near: Iterable[Digest],
+        *,
+        since: str,
+        without: Sequence[Digest] = (),
     ) -> Entry | None:
         images = dict.fromkeys(near)
         if head is not None:
             images |= dict.fromkeys([head.image, *_before(head)])
         known = [entry for image in images for entry in self._entries(repository.pin(image), target, since)]
-        return max([*known, *([head] if head else [])], key=lambda entry: entry.order, default=None)
+        counted = (entry for entry in (*known, *([head] if head else [])) if entry.record not in without)
+        return max(counted, key=lambda entry: entry.order, default=None)
 
     def _walk(self, repository: Repository, target: Target, newest: Entry | None, breaks: list[str]) -> Iterator[Place]:
         """Yields the places from the newest record to the first; past a gap it goes on with the next record known."""
@@ -278,6 +300,13 @@ def _shortly_before(entry: Entry) -> str:
         return (datetime.strptime(entry.finished_at, _TIME).replace(tzinfo=UTC) - _SKEW).strftime(_TIME)
     except (ValueError, OverflowError):
         return ""
+
+
+def _stands_again(place: Place, places: Sequence[Place]) -> bool:
+    """Tells whether the same promotion has another record in the chain; see `Linker.overtaken`."""
+    return any(
+        place.entry and other.entry and not other.why and other.entry.same_event(place.entry) for other in places
+    )
 
 
 def _before(entry: Entry) -> tuple[Digest, ...]:

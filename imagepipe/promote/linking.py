@@ -5,6 +5,7 @@
 'Linker'
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from imagepipe.errors import ImagepipeError
@@ -32,20 +33,29 @@ class Linker:
         signatory: Who will sign it.
         world: What is asked.
         jobs: Targets asked at once.
+        without: Records of the same event that found their places taken.
     """
 
     def __init__(
-        self, plan: PromotionPlan, record: PromotionRecord, signatory: Signatory, world: World, *, jobs: int
+        self,
+        plan: PromotionPlan,
+        record: PromotionRecord,
+        signatory: Signatory,
+        world: World,
+        *,
+        jobs: int,
+        without: Sequence[Digest] = (),
     ) -> None:
         self._plan, self._record, self._signatory, self._world = plan, record, signatory, world
         self._ledger = Ledger(world, also=(signatory,))
         repository = plan.image.repository
+        self._heads = self._now()
         good = {result.target for result in record.targets if result.arrival.good}
         # A record that was attached when we were stopped before its tag moved: its image is on the target.
         held = holdings([one.target for one in plan.targets if one.target.name in good], repository, world, jobs=jobs)
         self._newest: dict[str, Entry | None] = {
             one.target.name: self._ledger.newest(
-                repository, one.target, near=(plan.image.digest, *held.get(one.target.name, ()))
+                repository, one.target, near=(plan.image.digest, *held.get(one.target.name, ())), without=without
             )
             for one in plan.targets
         }
@@ -76,6 +86,18 @@ class Linker:
         results = {result.target: result for result in self._record.targets}
         links = {one.target.name: self._link(one, results[one.target.name]) for one in self._plan.targets}
         return replace(self._record, links=links)
+
+    def overtaken(self) -> bool:
+        """Tells whether somebody else's record took a place since we looked: locks end at the edge of a machine.
+
+        The registry cannot move a tag only where it still points at what we saw, so a moment stays uncovered; what
+        happens in it is told by `history`.
+        """
+        return self._now() != self._heads
+
+    def _now(self) -> dict[str, Digest | None]:
+        repository = self._plan.image.repository
+        return {one.target.name: self._ledger.head(repository, one.target) for one in self._plan.targets}
 
     def point_at(self, record: Digest) -> None:
         """Makes each target's tag point at the record; a registry that refuses is told of, and the record stays."""

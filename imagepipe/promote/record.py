@@ -8,14 +8,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from imagepipe import fanout
 from imagepipe.errors import GateError, ImagepipeError, StalePlanError
 from imagepipe.events import step
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROMOTION_PREDICATE, Statement
+from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory, Statement
 from imagepipe.model.ledger import RecordKind
 from imagepipe.model.lock import Held
+from imagepipe.model.manifest import Descriptor
 from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
 from imagepipe.promote.copying import copy
@@ -25,6 +27,9 @@ from imagepipe.promote.plan import find_subject
 from imagepipe.promote.ports import World
 
 __all__ = ["Promotion", "apply", "check_gates"]
+
+# Each takes a second or two: who is overtaken so often has company that no retry outlasts.
+_RECORDS_AT_MOST: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +141,30 @@ def _apply(plan: PromotionPlan, world: World, order: _Order) -> Promotion:
     )
     try:
         with step(world.events, "record", str(plan.image)) as note:
-            linker = Linker(plan, record, signatory, world, jobs=order.jobs)
-            attached = linker.existing()
-            if attached is None:
-                statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())
-                attached = world.writer.add(plan.image, subject.manifest.descriptor, statement).manifest
-            linker.point_at(attached)
+            attached = _put_on_record(plan, record, subject.manifest.descriptor, signatory, world, order.jobs)
             note.detail = str(attached)
     except ImagepipeError as error:
         # The hosts hold the image already: the caller must hear both what was done and that it is not on record.
         return Promotion(plan, targets, None, error.doing(f"attach the promotion record to {plan.image}"))
     return Promotion(plan, targets, attached)
+
+
+def _put_on_record(
+    plan: PromotionPlan, record: PromotionRecord, subject: Descriptor, signatory: Signatory, world: World, jobs: int
+) -> Digest:
+    """Returns the record that says what was done, at the end of each target's chain."""
+    linker = Linker(plan, record, signatory, world, jobs=jobs)
+    attached = linker.existing()
+    made: list[Digest] = []
+    while attached is None:
+        statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())
+        made.append(world.writer.add(plan.image, subject, statement).manifest)
+        if len(made) < _RECORDS_AT_MOST and linker.overtaken():
+            linker = Linker(plan, record, signatory, world, jobs=jobs, without=made)
+        else:
+            attached = made[-1]
+    linker.point_at(attached)
+    return attached
 
 
 def _by_host(targets: tuple[TargetPlan, ...]) -> list[list[TargetPlan]]:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,7 +17,14 @@ from imagepipe.errors import (
 from imagepipe.events import Warned
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROMOTION_PREDICATE, REJECTION_PREDICATE, PublicKey, Statement, TrustPolicy
+from imagepipe.model.evidence import (
+    PROMOTION_PREDICATE,
+    REJECTION_PREDICATE,
+    Bundle,
+    PublicKey,
+    Statement,
+    TrustPolicy,
+)
 from imagepipe.model.host import Container, Target, TargetKind
 from imagepipe.model.ledger import Entry, RecordKind, head_tag
 from imagepipe.model.manifest import Descriptor, Manifest
@@ -445,6 +453,52 @@ def test_two_promotions_at_once_show_as_a_record_beside_the_chain() -> None:
     chain = yard.chain()
     assert [place.sequence for place in chain.places] == [1, 2, 2]
     assert chain.breaks == (f"sequence 2 is not in the chain: {rival}",)
+
+
+class Overtaken(MemorySigner):
+    """Signs a record, and lets somebody on another machine finish a promotion of his own before it is attached."""
+
+    def __init__(self, elsewhere: Callable[[], object], times: int) -> None:
+        super().__init__(CI)
+        self.elsewhere, self.times = elsewhere, times
+
+    def sign(self, statements: Sequence[Statement]) -> tuple[Bundle, ...]:
+        if self.times and statements[0].predicate_type == PROMOTION_PREDICATE:
+            self.times -= 1
+            self.elsewhere()
+        return super().sign(statements)
+
+
+def test_who_is_overtaken_while_writing_a_record_writes_it_again_after_the_other() -> None:
+    yard = Yard()
+    (one,) = yard.promoted(1)
+    two, three = yard.image(), yard.image()
+    elsewhere = Yard(replace(yard.small, signer=MemorySigner(CI)))
+    yard.small.signer = Overtaken(lambda: elsewhere.promote(three), times=1)
+    done = yard.promote(two)
+    chain = yard.chain()
+    assert [(entry.link.sequence, entry.image) for entry in chain.entries] == [
+        (1, one.digest),
+        (2, three.digest),
+        (3, two.digest),
+    ]
+    assert yard.head() == done.record
+    assert not chain.breaks
+    assert chain.notes == ("sequence 2 was taken meanwhile, and stands again after it",)
+
+
+def test_who_is_overtaken_again_and_again_gives_up_after_some_records() -> None:
+    yard = Yard()
+    yard.promoted(1)
+    elsewhere = Yard(replace(yard.small, signer=MemorySigner(CI)))
+    yard.small.signer = Overtaken(lambda: elsewhere.promote(elsewhere.image()), times=9)
+    two = yard.image()
+    done = yard.promote(two)
+    assert done.record_error is None
+    assert len([one for one in yard.small.signer.signed if one.predicate_type == PROMOTION_PREDICATE]) == 4
+    assert yard.head() == done.record
+    assert yard.chain().entries[-1].image == two.digest
+    assert not yard.chain().breaks
 
 
 def test_a_record_whose_tag_was_not_moved_is_found_and_the_next_promotion_moves_it() -> None:
