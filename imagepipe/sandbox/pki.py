@@ -142,6 +142,15 @@ def expired_client(pki: Path, folder: Path) -> Path:
     return Authority.load(pki).issue_client(folder, valid)
 
 
+def short_lived_client(pki: Path, folder: Path, life_s: float) -> Path:
+    """Writes a client certificate that runs out in so many seconds to a folder, and returns the folder.
+
+    Raises:
+        NotFoundError: There is no authority in `pki`.
+    """
+    return Authority.load(pki).issue_client(folder, (_now() - _SKEW, _now() + dt.timedelta(seconds=life_s)))
+
+
 def foreign_client(pki: Path, folder: Path) -> Path:
     """Writes a client certificate of a CA that the target does not know, and returns its folder.
 

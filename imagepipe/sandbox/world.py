@@ -168,6 +168,16 @@ class World:
         """
         return pki.expired_client(self._layout.pki(target), self._layout.client_certificates(f"{target}-expired"))
 
+    def short_lived_client(self, target: str, life_s: float) -> Path:
+        """Returns a `cert_path` for a target with a client certificate that runs out in so many seconds.
+
+        Raises:
+            NotFoundError: There is no such target.
+        """
+        return pki.short_lived_client(
+            self._layout.pki(target), self._layout.client_certificates(f"{target}-short"), life_s
+        )
+
     def foreign_client(self, target: str) -> Path:
         """Returns a `cert_path` for a target with a client certificate of a CA that it does not know.
 

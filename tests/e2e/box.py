@@ -1,14 +1,16 @@
 """The sandbox as tests use it: what it holds, how its parts misbehave, and configurations that differ in a bit."""
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ import httpx
 from imagepipe.sandbox.layout import REGISTRY_NAMESPACE, Layout
 from imagepipe.sandbox.namespaces import enter
 from imagepipe.sandbox.probing import trusting, wait_for
-from imagepipe.sandbox.processes import Starter, end_one
-from imagepipe.sandbox.state import Record, write_private
+from imagepipe.sandbox.processes import Starter, end_one, run
+from imagepipe.sandbox.state import ProcessRecord, Record, write_private
 from imagepipe.sandbox.world import World
 from tests.e2e.registry import Registry
 
@@ -163,6 +165,70 @@ class Box:
         """Makes Harbor misbehave meanwhile; see `imagepipe.sandbox.harbor.faults`."""
         yield from _switched(self.layout.configuration("harbor-faults.json"), switches)
 
+    def kill(self, name: str) -> None:
+        """Kills a process of the sandbox, as a crash would, and waits until nothing of it is left."""
+        pid = self._process(name).pid
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _READY_S
+        while Path(f"/proc/{pid}").exists():
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # one that a test started is ours to reap
+            assert time.monotonic() < deadline, f"{name} does not end"
+            time.sleep(0.02)
+
+    def start_again(self, name: str) -> None:
+        """Starts a process that was killed, as the sandbox did, and waits until it answers."""
+        layout, old = self.layout, self._process(name)
+        new = Starter(world_id=layout.world_id, directory=layout.directory).start(name, old.argv, Path(old.log))
+        state = Record.read(layout.state_file)
+        assert state is not None
+        Record(layout.state_file, state).add_process(new)
+        if name == "harbor":
+            url, tls = f"{self.registry.part['url']}/v2/", trusting(layout.registry_ca)
+        else:
+            url, certificates = f"{self.host(name).url}/_ping", self.host(name).cert_path
+            assert certificates is not None
+            tls = trusting(certificates / "ca.pem", certificates)
+        wait_for(new, url, timeout_s=_READY_S, tls=tls)
+
+    def _process(self, name: str) -> ProcessRecord:
+        state = Record.read(self.layout.state_file)
+        assert state is not None
+        return next(process for process in state.processes if process.name == name)
+
+    def wait_for_pull(self, target: str) -> None:
+        """Returns as soon as the engine of a target fetches a layer.
+
+        Source: moby v20.10.24 distribution/pull_v2.go: the file is made before the registry is asked.
+        """
+        staged = self.layout.engine(target) / "data" / "tmp"
+        deadline = time.monotonic() + _READY_S
+        while not any(staged.glob("GetImageBlob*")):
+            assert time.monotonic() < deadline, f"{target} fetches nothing"
+            time.sleep(0.02)
+
+    @contextmanager
+    def cut_off(self, target: str) -> Iterator[None]:
+        """Lets nothing of a target reach this machine meanwhile; the registry still hears it."""
+        way = ("route", "{}", "blackhole", f"{self.document['targets'][target]['host'].rpartition('.')[0][6:]}.254/32")
+        namespace = self.layout.namespace(target)
+        run(["ip", "-n", namespace, *(word.format("add") for word in way)])
+        try:
+            yield
+        finally:
+            run(["ip", "-n", namespace, *(word.format("delete") for word in way)])
+
+    @contextmanager
+    def full_disk(self, target: str) -> Iterator[None]:
+        """Leaves no room meanwhile where the engine of a target puts layers that come in."""
+        inside = ["nsenter", f"--target={self._process(target).pid}", "--mount", "--"]
+        staged = str(self.layout.engine(target) / "data" / "tmp")
+        run([*inside, "mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", staged])
+        try:
+            yield
+        finally:
+            run([*inside, "umount", staged])
+
     def let_harbor_fail(self) -> None:
         """Starts Harbor again with a file of faults to watch, unless it watches one; all else stays as it is."""
         layout, file = self.layout, self.layout.configuration("harbor.json")
@@ -181,20 +247,25 @@ class Box:
         wait_for(new, f"{self.registry.part['url']}/v2/", timeout_s=_READY_S, tls=trusting(layout.registry_ca))
 
     @contextmanager
-    def sigstore_beside(self, *, same_keys: bool) -> Iterator[tuple[str, Path]]:
+    def sigstore_beside(self, *, same_keys: bool, clock_offset_s: float = 0) -> Iterator[tuple[str, Path]]:
         """Runs another Sigstore meanwhile, and yields its issuer and its trust config.
 
         Args:
             same_keys: Another issuer before the same authority and log; else all of it is foreign.
+            clock_offset_s: By how much its clock is wrong.
         """
-        state = self.folder / f"sigstore-{same_keys}"
+        state = self.file("sigstore")
         if same_keys:
             shutil.copytree(self.layout.sigstore, state)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         url, file = f"http://127.0.0.1:{port}", self.file("json")
         listen = {"host": "127.0.0.1", "port": port}
-        file.write_text(json.dumps({"listen": listen, "external_url": url, "state_dir": str(state)}))
+        file.write_text(
+            json.dumps(
+                {"listen": listen, "external_url": url, "state_dir": str(state), "clock_offset_s": clock_offset_s}
+            )
+        )
         argv = [sys.executable, "-m", "imagepipe.sandbox.sigstore", "--config", str(file)]
         with self.file("log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
             try:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,22 +130,39 @@ class Cli:
     def signalled(
         self, *argv: str, when: str, number: int, cwd: Path | None = None, deadline_s: float = DEADLINE_S
     ) -> Run:
-        """Runs a command and sends it a signal as soon as a line of its stderr matches.
+        """Runs a command and sends it a signal as soon as a line of its stderr matches; see `disturbed`."""
+        return self.disturbed(
+            *argv, when=when, act=lambda child: child.send_signal(number), cwd=cwd, deadline_s=deadline_s
+        )
+
+    def disturbed(
+        self,
+        *argv: str,
+        when: str,
+        act: Callable[["subprocess.Popen[str]"], None],
+        cwd: Path | None = None,
+        config: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> Run:
+        """Runs a command and does something as soon as a line of its stderr matches.
 
         Args:
             argv: What follows `imagepipe`.
-            when: A pattern; the first line that holds it lets the signal go.
-            number: The signal.
+            when: A pattern; the first line that holds it lets it happen.
+            act: What is done, to the process or to the world around it.
             cwd: The working directory.
-            deadline_s: The process is killed when it has not ended so long after the signal.
+            config: Given as --config, in place of the sandbox's own.
+            env: Variables over those of the sandbox.
+            deadline_s: The process is killed when it has not ended so long afterwards.
         """
-        line = self._line(argv, None)
+        line = self._line(argv, config)
         told: list[str] = []
         with tempfile.TemporaryFile("w+") as answer:
             child = subprocess.Popen(
                 line,
                 cwd=cwd or self.home,
-                env=self._environment(None),
+                env=self._environment(env),
                 stdin=subprocess.DEVNULL,
                 stdout=answer,
                 stderr=subprocess.PIPE,
@@ -157,7 +174,7 @@ class Cli:
                 for text in child.stderr:
                     told.append(text)
                     if re.search(when, text):
-                        child.send_signal(number)
+                        act(child)
                         break
                 told.append(_rest(child, deadline_s))
             answer.seek(0)
