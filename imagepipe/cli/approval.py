@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import command
-from imagepipe.cli.promotion import describe_plan, read_plan
+from imagepipe.cli.outcome import describe_plans
+from imagepipe.cli.promotion import read_plan
 from imagepipe.cli.session import Session
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ def approve(
     wiring = session.wiring(session.settings())
     world = wiring.promotion_world()
     targets = {name: wiring.target(name) for name in wiring.target_names}
-    plan = review(saved, wiring.reference(saved.plan.requested), targets, world, max_age_h=max_age)
+    references = [wiring.reference(plan.requested) for plan in saved.plans]
+    plans = review(saved, references, targets, world, max_age_h=max_age)
     desk = Desk(saved, world)
-    if desk.given() is None:
+    if not desk.done:
         # What every target held stands in the file; the gates are as they are now.
-        session.say(describe_saved(replace(saved, plan=replace(plan, targets=saved.plan.targets))))
+        shown = [replace(now, targets=plan.targets) for now, plan in zip(plans, saved.plans, strict=True)]
+        session.say(describe_saved(replace(saved, plans=tuple(shown))))
         session.confirm(f"Approve this plan as {desk.signatory}?", yes=yes)
     done = desk.approve(reason)
     session.say(f"{'approved' if done.created else 'approved before'} by {desk.signatory}")
@@ -55,7 +58,7 @@ def approve(
         session.say(f"  gate {gate.gate}: {'ok' if gate.passed else 'not yet'}: {gate.reason}")
     if all(gate.passed for gate in done.gates):
         session.say(f"carry it out with: imagepipe promote --plan {file}")
-    session.answer(approve_document(saved, desk.signatory, done), str(plan.digest))
+    session.answer(approve_document(saved, desk.signatory, done), str(saved.digest))
 
 
 def describe_saved(saved: SavedPlan) -> str:
@@ -64,18 +67,18 @@ def describe_saved(saved: SavedPlan) -> str:
     lines = [f"  {made} {saved.created:%Y-%m-%dT%H:%M:%SZ}" + (f": {saved.reason}" if saved.reason else "")]
     flags = {"--release-hold": saved.terms.release_hold, "--override-freeze": saved.terms.override_freeze}
     lines += [f"  with {flag}" for flag, given in flags.items() if given]
-    return "\n".join([describe_plan(saved.plan), *lines])
+    return "\n".join([describe_plans(saved.plans), *lines])
 
 
 def approve_document(saved: SavedPlan, signatory: Any, done: Approved) -> dict[str, Any]:
-    """Returns `imagepipe.approve/v1`."""
+    """Returns `imagepipe.approve/v1`; the images of a bundle stand in `images`, each with its record."""
+    images = [{"image": str(image), "record": str(record)} for image, record in done.records.items()]
     return {
         "schema": "imagepipe.approve/v1",
-        "image": str(saved.plan.image),
-        "plan": str(saved.plan.digest),
+        **(images[0] if len(images) == 1 else {"images": images}),
+        "plan": str(saved.digest),
         "seal": str(saved.seal),
         "by": str(signatory),
-        "record": str(done.record),
         "created": done.created,
         "gates": [gate.to_json() for gate in done.gates],
     }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import Failure, command
-from imagepipe.cli.promotion import BreakLock, describe_plan, outcome_error, require_reason
+from imagepipe.cli.outcome import describe_plan, outcome_error
+from imagepipe.cli.promotion import BreakLock, require_reason
 from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, VerificationError
 
@@ -69,7 +70,7 @@ def rollback(
         session.say(describe_plan(plan).replace("promote", "roll back to", 1))
     session.confirm(f"Roll back {len(targets)} target{'s' if len(targets) > 1 else ''}?", yes=yes)
     done = apply_rollback(plans, world, reason=reason, jobs=wiring.target_jobs)
-    error = _rollback_error(done)
+    error = outcome_error(*done)
     lines = [f"{one.target}\t{one.arrival.value}\t{one.digest}" for each in done for one in each.targets]
     session.answer(rollback_document(repository, done, error), "\n".join(lines))
     if error is not None:
@@ -187,16 +188,9 @@ def describe_history(entries: Sequence[Happening]) -> str:
     for one in entries:
         where = ", ".join(f"{at.target} #{at.sequence} {at.outcome}".rstrip() for at in one.targets)
         told = [one.at or "-", one.kind, one.image.short, where or "-", one.standing.value, one.by or "-"]
-        lines.append("\t".join([*told, *([one.reason] if one.reason else []), *([one.why] if one.why else [])]))
+        beside = f"with {', '.join(one.bundle)}" if one.bundle else ""
+        lines.append("\t".join([*told, *(text for text in (beside, one.reason, one.why) if text)]))
     return "\n".join(lines)
-
-
-def _rollback_error(done: Sequence[Promotion]) -> ImagepipeError | None:
-    from imagepipe.promote.record import Promotion
-
-    results = tuple(one for each in done for one in each.targets)
-    records = [each.record_error for each in done if each.record_error]
-    return outcome_error(Promotion(done[0].plan, results, done[0].record, records[0] if records else None))
 
 
 def _named(wiring: Wiring, text: str) -> tuple[Repository, Digest | None]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagepipe.cli.command import Failure, command
-from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import ImagepipeError, InputError, NotFoundError, PartialError, UsageError
+from imagepipe.cli.outcome import bundle_document, describe_bundle, describe_plans, outcome_error
+from imagepipe.cli.session import Session
+from imagepipe.errors import GateError, InputError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetResult, Terms
+    from imagepipe.model.promotion import PromotionPlan, Terms
     from imagepipe.promote.ports import World
-    from imagepipe.promote.record import Promotion
     from imagepipe.promote.saved import SavedPlan
     from imagepipe.wiring import Wiring
 
@@ -37,7 +37,13 @@ def register(app: typer.Typer) -> None:
 
 def promote(
     session: Session,
-    image: Annotated[str | None, typer.Argument(help="host/project/name:tag or …@sha256:…", show_default=False)] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="host/project/name:tag or …@sha256:…; several are a bundle: all or nothing per target.",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         list[str] | None, typer.Option("--to", help="A target or a group; may be repeated.", show_default=False)
     ] = None,
@@ -67,7 +73,7 @@ def promote(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record.")] = "",
 ) -> None:
-    """Bring an image, by digest, onto targets, and prove what arrived."""
+    """Bring images, by digest, onto targets, and prove what arrived."""
     require_reason(reason, {"--override-freeze": override_freeze, "--break-lock": break_lock})
     if plan_file is not None:
         if image or to or as_name or output or release_hold or override_freeze:
@@ -78,41 +84,57 @@ def promote(
         return
     if not image or not to:
         raise UsageError("name an IMAGE and at least one target with --to, or a saved plan with --plan")
+    if as_name and len(image) > 1:
+        raise UsageError("--as names the copy of one image", hint="promote each copy by itself, or leave --as out")
     from imagepipe.model.promotion import Terms
-    from imagepipe.promote.plan import make_plan, observe
-    from imagepipe.promote.record import check_gates
+    from imagepipe.promote.bundle import make_plans
+    from imagepipe.promote.plan import observe
 
     wiring = session.wiring(session.settings())
     targets = wiring.targets(to)
     world = wiring.promotion_world(break_lock=break_lock)
     terms = Terms(release_hold, override_freeze)
     name = wiring.reference(as_name) if as_name else None
-    plan = make_plan(image, wiring.reference(image), targets, world, terms=terms, name=name)
-    check_gates(plan, later=output is not None)
+    asked = [(text, wiring.reference(text)) for text in image]
+    plans = make_plans(asked, targets, world, terms=terms, name=name)
+    _check(session, plans, later=output is not None)
     if output is not None or (not yes and sys.stdin.isatty()):
-        plan = observe(plan, world, jobs=wiring.target_jobs)
+        plans = tuple(observe(plan, world, jobs=wiring.target_jobs) for plan in plans)
     if output is not None:
-        _save(session, plan, world, output, reason=reason, terms=terms)
+        _save(session, plans, world, output, reason=reason, terms=terms)
         return
-    _carry_out(session, plan, (wiring, world), yes=yes, reason=reason)
+    _carry_out(session, plans, (wiring, world), yes=yes, reason=reason)
 
 
-def _save(session: Session, plan: PromotionPlan, world: World, file: Path, *, reason: str, terms: Terms) -> None:
+def _check(session: Session, plans: Sequence[PromotionPlan], *, later: bool) -> None:
+    """Returns when every gate passed; else shows every verdict, those of the other images of a bundle too."""
+    from imagepipe.promote.record import check_gates
+
+    try:
+        check_gates(*plans, later=later)
+    except GateError:
+        session.say(describe_plans(plans))
+        raise
+
+
+def _save(
+    session: Session, plans: Sequence[PromotionPlan], world: World, file: Path, *, reason: str, terms: Terms
+) -> None:
     from imagepipe.promote.saved import SavedPlan
 
-    saved = SavedPlan.of(plan, world, reason=reason, terms=terms)
+    saved = SavedPlan.of(plans, world, reason=reason, terms=terms)
     try:
         file.write_text(saved.text(), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}", hint="name another file with -o") from error
-    session.say(describe_plan(plan))
-    session.say("\n".join(["saved", *_steps_left(plan, saved, file)]))
-    session.answer(saved.to_json(), str(plan.digest))
+    session.say(describe_plans(plans))
+    session.say("\n".join(["saved", *_steps_left(plans, saved, file)]))
+    session.answer(saved.to_json(), str(saved.digest))
 
 
-def _steps_left(plan: PromotionPlan, saved: SavedPlan, file: Path) -> list[str]:
+def _steps_left(plans: Sequence[PromotionPlan], saved: SavedPlan, file: Path) -> list[str]:
     """Returns what is left to do, a line each."""
-    waits = [f"it waits for {gate.gate}: {gate.reason}" for gate in plan.refused]
+    waits = [f"it waits for {gate.gate}: {gate.reason}" for plan in plans for gate in plan.refused]
     approve = [f"have it approved with: imagepipe approve {file}"] if saved.made_by else []
     return [*waits, *approve, f"carry it out with: imagepipe promote --plan {file}"]
 
@@ -135,10 +157,10 @@ def _promote_saved(
 
     (wiring, world), saved = through, read_plan(file)
     targets = {name: wiring.target(name) for name in wiring.target_names}
-    reference = wiring.reference(saved.plan.requested)
-    plan = refresh(saved, reference, targets, world, max_age_h=max_age_h)
+    references = [wiring.reference(plan.requested) for plan in saved.plans]
+    plans = refresh(saved, references, targets, world, max_age_h=max_age_h)
     still = partial(check_ledger, saved, world)
-    _carry_out(session, plan, through, yes=yes, reason=_both(saved.reason, reason), still=still)
+    _carry_out(session, plans, through, yes=yes, reason=_both(saved.reason, reason), still=still)
 
 
 def _both(saved: str, now: str) -> str:
@@ -167,104 +189,22 @@ def read_plan(file: Path) -> SavedPlan:
 
 def _carry_out(
     session: Session,
-    plan: PromotionPlan,
+    plans: Sequence[PromotionPlan],
     through: tuple[Wiring, World],
     *,
     yes: bool,
     reason: str,
     still: Callable[[], None] | None = None,
 ) -> None:
-    from imagepipe.promote.record import apply
+    from imagepipe.promote.record import apply_all
 
-    session.say(describe_plan(plan))
-    count = len(plan.targets)
-    session.confirm(f"Promote to {count} target{'s' if count > 1 else ''}?", yes=yes)
+    session.say(describe_plans(plans))
+    count, what = len(plans[0].targets), f" {len(plans)} images" if len(plans) > 1 else ""
+    session.confirm(f"Promote{what} to {count} target{'s' if count > 1 else ''}?", yes=yes)
     wiring, world = through
-    promotion = apply(plan, world, reason=reason, jobs=wiring.target_jobs, still=still)
-    error = outcome_error(promotion)
-    session.answer(promotion_document(promotion, error), "" if session.as_json else describe_promotion(promotion))
+    done = apply_all(plans, world, reason=reason, jobs=wiring.target_jobs, still=still)
+    error = outcome_error(*done)
+    session.answer(bundle_document(done, error), "" if session.as_json else describe_bundle(done))
     if error is not None:
         session.fail(error)
         raise Failure(error.exit_code)
-
-
-def describe_plan(plan: PromotionPlan) -> str:
-    """Returns the plan as an operator reads it before agreeing."""
-    lines = [f"promote {plan.image}", f"  requested as {plan.requested}; plan {plan.digest.short}"]
-    if plan.copying:
-        lines.append(f"  copy {plan.copying.source} inside the registry, named {plan.copying.name} when all is there")
-    lines += [f"  gate {gate.gate}: {_said(gate)}: {gate.reason}" for gate in plan.gates]
-    for one in plan.targets:
-        how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
-        now = f"from {one.current}" if one.current else "from nothing on record"
-        if one.previous is not None:
-            now += f" (holds {len(one.previous)} of this repository)"
-        lines.append(f"  {one.target.name} ({one.target.kind.value}): {now} to manifest {one.image.digest}, {how}")
-    return "\n".join(lines)
-
-
-def _said(gate: GateVerdict) -> str:
-    return "ok" if gate.passed else "not yet" if gate.waits else "NO"
-
-
-def describe_promotion(promotion: Promotion) -> str:
-    """Returns one line per target: the answer on stdout."""
-    return "\n".join(f"{one.target}\t{one.arrival.value}\t{one.digest}" for one in promotion.targets)
-
-
-def promotion_document(promotion: Promotion, error: ImagepipeError | None) -> dict[str, Any]:
-    """Returns `imagepipe.promote/v1`; `error` is there when not everything is done."""
-    plan = promotion.plan
-    document: dict[str, Any] = {
-        "schema": "imagepipe.promote/v1",
-        "image": str(plan.image),
-        "requested": plan.requested,
-        "plan": str(plan.digest),
-        "gates": [gate.to_json() for gate in plan.gates],
-        "targets": [one.to_json() | ({"hint": one.hint} if one.hint else {}) for one in promotion.targets],
-        "record": str(promotion.record) if promotion.record else None,
-    }
-    if plan.copying:
-        document["copy"] = plan.copying.to_json()
-    if error is not None:
-        document["error"] = error_body(error)
-    return document
-
-
-def outcome_error(promotion: Promotion) -> ImagepipeError | None:
-    """Returns the error that the whole promotion ends in, or None.
-
-    All failed: the first failure's own exit code. Some failed, or all arrived without a record: partial.
-    """
-    failed = promotion.failed
-    if failed and len(failed) == len(promotion.targets):
-        return _failure(failed)
-    if failed:
-        names = ", ".join(one.target for one in promotion.targets if one.arrival.good)
-        return PartialError(
-            "; ".join(str(one.error) for one in failed) + f" (done: {names})",
-            hint=failed[0].hint or "repair the target, then run the same command again",
-            cause=failed[0].cause,
-        )
-    if promotion.record_error is not None:
-        return PartialError(
-            f"every target holds the image, but it is not on record: {promotion.record_error.message}",
-            hint="run the same command again: what arrived stays, and the record is attached",
-        )
-    return None
-
-
-def _failure(failed: tuple[TargetResult, ...]) -> ImagepipeError:
-    """Returns one error for all, of the first failure's own kind and exit code."""
-    first = failed[0]
-    return _kind_of(first.error_kind)("; ".join(str(one.error) for one in failed), hint=first.hint, cause=first.cause)
-
-
-def _kind_of(kind: str | None) -> type[ImagepipeError]:
-    """Returns the class of that kind anywhere in the tree."""
-    found = [ImagepipeError]
-    for branch in found:
-        if branch.kind == kind:
-            return branch
-        found.extend(branch.__subclasses__())
-    return ImagepipeError

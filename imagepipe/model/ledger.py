@@ -152,6 +152,7 @@ class Entry:
         reason: What was given as reason.
         finished_at: ISO 8601 in UTC with `Z`.
         signed_by: Who signed the record.
+        bundle: The other images that it was promoted with, as text.
     """
 
     record: Digest
@@ -165,6 +166,7 @@ class Entry:
     reason: str
     finished_at: str
     signed_by: str
+    bundle: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -214,6 +216,7 @@ class Entry:
                 reason=str(predicate.get("reason") or ""),
                 finished_at=str(predicate.get("finishedOn") or ""),
                 signed_by=signed_by,
+                bundle=tuple(str(other) for other in predicate.get("bundle") or ()),
             )
         except VerificationError:
             raise

@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,7 +18,16 @@ from imagepipe.model.ledger import Link, RecordKind
 from imagepipe.model.lock import BrokenLock
 from imagepipe.model.reference import Pinned, Reference
 
-__all__ = ["Arrival", "GateVerdict", "PromotionPlan", "PromotionRecord", "TargetPlan", "TargetResult", "Terms"]
+__all__ = [
+    "Arrival",
+    "GateVerdict",
+    "PromotionPlan",
+    "PromotionRecord",
+    "TargetPlan",
+    "TargetResult",
+    "Terms",
+    "digest_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,7 @@ class PromotionPlan:
         targets: One entry per target, in the user's order.
         gates: Every verdict, also of gates that passed.
         copying: Where the image is copied from first, and how the copy is called; `image` is the copy then.
+        beside: The other images of its bundle: a target takes all of them or counts as failed.
     """
 
     requested: str
@@ -95,6 +105,7 @@ class PromotionPlan:
     targets: tuple[TargetPlan, ...]
     gates: tuple[GateVerdict, ...]
     copying: Copying | None = None
+    beside: tuple[Pinned, ...] = ()
 
     @property
     def source(self) -> Pinned:
@@ -124,8 +135,16 @@ class PromotionPlan:
             ],
             "gates": [{"gate": gate.gate, "passed": None if gate.waits else gate.passed} for gate in self.gates],
             **({"copy": self.copying.to_json()} if self.copying else {}),
+            **({"bundle": [str(image) for image in self.beside]} if self.beside else {}),
         }
         return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+
+def digest_of(plans: Sequence[PromotionPlan]) -> Digest:
+    """Returns the digest of a bundle's plans together; that of a single plan is its own."""
+    if len(plans) == 1:
+        return plans[0].digest
+    return Digest.of(json.dumps([str(plan.digest) for plan in plans]).encode())
 
 
 class Arrival(StrEnum):
@@ -156,6 +175,7 @@ class TargetResult:
         exit_code: The failure's own exit code; 0 when good.
         cause: Why the registry refused, where it was asked; see `ImagepipeError`.
         duration_s: Wall time spent on it.
+        left_out_for: The other image of the bundle whose failure this is, or None.
     """
 
     target: str
@@ -169,6 +189,7 @@ class TargetResult:
     exit_code: int = 0
     duration_s: float = 0.0
     cause: Mapping[str, str] | None = field(default=None, hash=False)
+    left_out_for: Pinned | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the outcome as a JSON object; what does not apply is left out."""
@@ -182,6 +203,8 @@ class TargetResult:
         }
         if self.error is not None:
             data["error"] = {"kind": self.error_kind, "message": self.error}
+        if self.left_out_for is not None:
+            data["left_out_for"] = str(self.left_out_for)
         return data
 
 
@@ -199,6 +222,7 @@ class PromotionRecord:
         links: Each target's place in the chain of its records, by name.
         copying: Where the image was copied from, or None.
         broken_locks: Whose locks on targets were broken for it.
+        beside: The other images of the bundle that it was promoted with.
     """
 
     image: Pinned
@@ -212,6 +236,7 @@ class PromotionRecord:
     links: Mapping[str, Link] = field(default_factory=dict, hash=False)
     copying: Copying | None = None
     broken_locks: tuple[BrokenLock, ...] = ()
+    beside: tuple[Pinned, ...] = ()
 
     def to_predicate(self) -> dict[str, Any]:
         """Returns the predicate of the in-toto statement."""
@@ -223,6 +248,7 @@ class PromotionRecord:
             **({"brokenLocks": [one.to_json() for one in self.broken_locks]} if self.broken_locks else {}),
             "image": str(self.image),
             **({"copy": self.copying.to_json()} if self.copying else {}),
+            **({"bundle": [str(image) for image in self.beside]} if self.beside else {}),
             "plan": str(self.plan),
             "reason": self.reason,
             "startedOn": self.started_at,

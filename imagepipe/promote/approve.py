@@ -5,6 +5,7 @@
 'Desk'
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,8 @@ from imagepipe.events import step
 from imagepipe.model.approval import Approval
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import APPROVAL_PREDICATE, Signatory, Statement, TrustPolicy
-from imagepipe.model.promotion import GateVerdict
+from imagepipe.model.promotion import GateVerdict, PromotionPlan
+from imagepipe.model.reference import Pinned
 from imagepipe.promote.approvals import approval_gate, excluded
 from imagepipe.promote.ports import World
 from imagepipe.promote.saved import SavedPlan
@@ -28,12 +30,12 @@ class Approved:
     """What an approval came to.
 
     Attributes:
-        record: The statement's manifest.
-        created: Whether it was written now; else the same hand had approved this plan before.
+        records: Each image's statement's manifest.
+        created: Whether one was written now; else the same hand had approved this plan before.
         gates: What the gates that ask for approvals say now.
     """
 
-    record: Digest
+    records: Mapping[Pinned, Digest]
     created: bool
     gates: tuple[GateVerdict, ...]
 
@@ -52,11 +54,12 @@ class Desk:
 
     def __init__(self, saved: SavedPlan, world: World) -> None:
         self._saved, self._world = saved, world
-        names = dict.fromkeys(one.target.policy or "" for one in saved.plan.targets)
+        names = dict.fromkeys(one.target.policy or "" for plan in saved.plans for one in plan.targets)
         self._policies = [policy for policy in (world.policies[name] for name in names) if policy.approvals]
         if not self._policies:
             raise RefusedError(
-                f"approve the plan {saved.plan.digest.short} for {saved.plan.image}: no policy wants it approved",
+                f"approve the plan {saved.digest.short} for {', '.join(str(plan.image) for plan in saved.plans)}: "
+                "no policy wants it approved",
                 hint="carry it out with `imagepipe promote --plan`",
             )
         self.signatory: Signatory = world.writer.signatory()
@@ -67,34 +70,43 @@ class Desk:
                 hint="have it approved by one of those whom the policy's approvals name",
             )
 
-    def given(self) -> Digest | None:
-        """Returns our approval of this very plan that is there already, or None."""
-        for proof in self._world.reader.proofs(self._saved.plan.source, APPROVAL_PREDICATE, (self.signatory,)):
-            if proof.verified.statement.predicate.get("seal") == str(self._saved.seal):
-                return proof.attachment.descriptor.digest
-        return None
+    def given(self) -> dict[Pinned, Digest]:
+        """Returns our approvals of this very plan that are there already, by image."""
+        return {
+            plan.source: proof.attachment.descriptor.digest
+            for plan in self._saved.plans
+            for proof in self._world.reader.proofs(plan.source, APPROVAL_PREDICATE, (self.signatory,))
+            if proof.verified.statement.predicate.get("seal") == str(self._saved.seal)
+        }
+
+    @property
+    def done(self) -> bool:
+        """Whether we approved all of it before."""
+        return len(self.given()) == len(self._saved.plans)
 
     def approve(self, reason: str) -> Approved:
-        """Signs the approval and attaches it to the image, unless it is there already.
+        """Signs the approval and attaches it to each image, unless it is there already.
 
         Raises:
             AccessError, RefusedError, UnavailableError: The registry does not take it.
         """
-        plan, record = self._saved.plan, self.given()
-        created = record is None
-        if record is None:
-            with step(self._world.events, "approve", str(plan.source)):
-                record = self._write(reason)
+        before = self.given()
+        records = dict(before)
+        for plan in self._saved.plans:
+            if plan.source not in records:
+                with step(self._world.events, "approve", str(plan.source)):
+                    records[plan.source] = self._write(plan, reason)
         request = self._saved.request()
         gates = tuple(
             approval_gate(plan.source, policy, policy.approvals, request, self._world)
+            for plan in self._saved.plans
             for policy in self._policies
             if policy.approvals
         )
-        return Approved(record, created, gates)
+        return Approved(records, len(records) > len(before), gates)
 
-    def _write(self, reason: str) -> Digest:
-        plan, now = self._saved.plan, self._world.clock.now()
+    def _write(self, plan: PromotionPlan, reason: str) -> Digest:
+        now = self._world.clock.now()
         targets = tuple(one.target.name for one in plan.targets)
         approval = Approval(plan.image, plan.digest, self._saved.seal, targets, reason, f"{now:{_TIME}}")
         statement = Statement.about(plan.source, APPROVAL_PREDICATE, approval.to_predicate())
@@ -105,5 +117,7 @@ class Desk:
         hand = self.signatory.hand
         if policy.approvals is None or hand not in {one.hand for one in policy.approvals.by}:
             return f"policy {policy.name} does not name them as an approver"
-        barred = excluded(self._saved.plan.source, policy, self._saved.request(), self._world)
+        barred: dict[str, str] = {}
+        for plan in self._saved.plans:
+            barred |= excluded(plan.source, policy, self._saved.request(), self._world)
         return f"who {barred[hand]} cannot approve it" if hand in barred else ""

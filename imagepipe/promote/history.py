@@ -68,6 +68,7 @@ class Happening:
         reason: What was given as reason, or "".
         targets: What became of which target.
         why: What is wrong with it, or "".
+        bundle: The other images that it was promoted with.
     """
 
     at: str
@@ -79,6 +80,7 @@ class Happening:
     reason: str = ""
     targets: tuple[OnTarget, ...] = ()
     why: str = ""
+    bundle: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as a JSON object."""
@@ -92,6 +94,7 @@ class Happening:
             "reason": self.reason,
             "targets": [one.to_json() for one in self.targets],
             "why": self.why,
+            **({"bundle": list(self.bundle)} if self.bundle else {}),
         }
 
 
@@ -212,6 +215,7 @@ def _placed(target: str, place: Place, latest: str) -> Happening:
         entry.reason,
         (on_target,),
         place.why,
+        entry.bundle,
     )
 
 
@@ -235,6 +239,7 @@ def _happening(image: Pinned, finding: Finding) -> Happening:
         tuple(_on_target(one) for one in said.get("targets") or () if isinstance(one, Mapping))
         if kind == "promotion"
         else (),
+        bundle=tuple(str(one) for one in said.get("bundle") or ()) if kind == "promotion" else (),
     )
 
 

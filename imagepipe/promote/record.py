@@ -1,11 +1,11 @@
-"""Carries a whole plan out and writes the signed record of it, also when some targets failed.
+"""Carries whole plans out and writes the signed record of each, also when some targets failed.
 
 >>> from imagepipe.promote.record import Promotion
 >>> Promotion.__name__
 'Promotion'
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -18,15 +18,15 @@ from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory, Statement
 from imagepipe.model.ledger import RecordKind
 from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Descriptor
-from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetPlan, TargetResult
-from imagepipe.model.reference import Reference
+from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetResult
+from imagepipe.model.reference import Pinned, Reference
+from imagepipe.promote.bundle import Item, deliver
 from imagepipe.promote.copying import copy
-from imagepipe.promote.execute import promote_to
 from imagepipe.promote.linking import Linker
-from imagepipe.promote.plan import find_subject
+from imagepipe.promote.plan import Subject, find_subject
 from imagepipe.promote.ports import World
 
-__all__ = ["Promotion", "apply", "check_gates"]
+__all__ = ["Promotion", "apply", "apply_all", "check_gates"]
 
 # Each takes a second or two: who is overtaken so often has company that no retry outlasts.
 _RECORDS_AT_MOST: Final = 4
@@ -54,20 +54,23 @@ class Promotion:
         return tuple(result for result in self.targets if not result.arrival.good)
 
 
-def check_gates(plan: PromotionPlan, *, later: bool = False) -> None:
-    """Returns when every gate passed.
+def check_gates(*plans: PromotionPlan, later: bool = False) -> None:
+    """Returns when every gate of every plan passed.
 
     Args:
-        plan: What was asked about.
-        later: The plan is only to be saved or approved: what waits for time or for people may still say no.
+        plans: What was asked about.
+        later: They are only to be saved or approved: what waits for time or for people may still say no.
 
     Raises:
         GateError: At least one gate said no; the message holds each reason.
     """
-    refused = [gate for gate in plan.refused if not (later and gate.waits)]
+    refused = {plan: gates for plan in plans if (gates := [one for one in plan.refused if not (later and one.waits)])}
     if refused:
-        reasons = "; ".join(f"{gate.gate}: {gate.reason}" for gate in refused)
-        raise GateError(f"promote {plan.image}: refused: {reasons}", hint=refused[0].hint)
+        told = [
+            f"promote {plan.image}: refused: {'; '.join(f'{gate.gate}: {gate.reason}' for gate in gates)}"
+            for plan, gates in refused.items()
+        ]
+        raise GateError("; ".join(told), hint=next(iter(refused.values()))[0].hint)
 
 
 def apply(
@@ -79,27 +82,44 @@ def apply(
     kind: RecordKind = RecordKind.PROMOTION,
     still: Callable[[], None] | None = None,
 ) -> Promotion:
-    """Carries the plan out on all targets at once and attaches one signed record, linked to each target's last one.
+    """Carries one plan out; see `apply_all`."""
+    (done,) = apply_all([plan], world, reason=reason, jobs=jobs, kind=kind, still=still)
+    return done
+
+
+def apply_all(
+    plans: Sequence[PromotionPlan],
+    world: World,
+    *,
+    reason: str = "",
+    jobs: int = 8,
+    kind: RecordKind = RecordKind.PROMOTION,
+    still: Callable[[], None] | None = None,
+) -> tuple[Promotion, ...]:
+    """Carries the plans out on all targets at once, and attaches one signed record to each image.
+
+    Images that go to the same target are one bundle there: it holds all of them in the end, or counts as failed.
+    Each record is linked to the last one of each target in its image's repository.
 
     Args:
-        plan: What to do.
+        plans: What to do.
         world: What is asked.
-        reason: Why, for the record.
+        reason: Why, for the records.
         jobs: Targets at once.
         kind: A promotion or a rollback.
-        still: Raises when the plan no longer holds once the targets are ours: somebody else may just have been there.
+        still: Raises when the plans no longer hold once the targets are ours: somebody else may just have been there.
 
     Raises:
         GateError: A gate said no; no host was touched.
-        IdentityError: There is nobody to sign the record; no host was touched.
-        StalePlanError: The image behind the plan is gone or another, or what `still` raises.
+        IdentityError: There is nobody to sign the records; no host was touched.
+        StalePlanError: The image behind a plan is gone or another, or what `still` raises.
         UnavailableError: Another promotion is at one of the targets; no host was touched.
     """
-    check_gates(plan)
-    with world.exclusive([one.target for one in plan.targets]) as held:
+    check_gates(*plans)
+    with world.exclusive(list(dict.fromkeys(one.target for plan in plans for one in plan.targets))) as held:
         if still is not None:
             still()
-        return _apply(plan, world, _Order(reason, jobs, kind, held))
+        return _apply(plans, world, _Order(reason, jobs, kind, held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,43 +130,70 @@ class _Order:
     held: Held
 
 
-def _apply(plan: PromotionPlan, world: World, order: _Order) -> Promotion:
+def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple[Promotion, ...]:
+    subjects = [_subject(plan, world) for plan in plans]
+    signatory = world.writer.signatory()  # a promotion that could not be put on record is not begun
+    for plan in plans:
+        if plan.copying is not None:
+            copy(plan.copying, world)
+    started = world.clock.now()
+    results = _deliver(_by_host(plans, subjects), world, order)
+    finished = world.clock.now()
+    done = list[Promotion]()
+    for plan, subject in zip(plans, subjects, strict=True):
+        record = PromotionRecord(
+            image=plan.image,
+            plan=plan.digest,
+            reason=order.reason,
+            started_at=_stamp(started),
+            finished_at=_stamp(finished),
+            gates=plan.gates,
+            targets=tuple(results[one.target.name, plan.image] for one in plan.targets),
+            kind=order.kind,
+            copying=plan.copying,
+            broken_locks=order.held.broken,
+            beside=plan.beside,
+        )
+        done.append(_recorded(plan, subject, record, signatory, world, order.jobs))
+    return tuple(done)
+
+
+def _subject(plan: PromotionPlan, world: World) -> Subject:
     subject = find_subject(Reference(plan.source.repository, digest=plan.source.digest), world)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
-    signatory = world.writer.signatory()  # a promotion that could not be put on record is not begun
-    if plan.copying is not None:
-        copy(plan.copying, world)
-    started = world.clock.now()
-    hosts = _by_host(plan.targets)
+    return subject
+
+
+def _deliver(
+    hosts: Sequence[Sequence[Sequence[Item]]], world: World, order: _Order
+) -> Mapping[tuple[str, Pinned], TargetResult]:
+    """Returns what became of each image on each target, by the target's name and the image."""
     failed = order.held.failed
     outcomes = fanout.each(
         hosts,
-        lambda group: [promote_to(one, subject.platform, world, failure=failed.get(one.target.host)) for one in group],
+        lambda loads: [deliver(items, world, failure=failed.get(items[0].plan.target.host)) for items in loads],
         jobs=order.jobs,
     )
-    results = {result.target: result for outcome in outcomes for result in outcome.unwrap()}
-    targets = tuple(results[one.target.name] for one in plan.targets)
-    record = PromotionRecord(
-        image=plan.image,
-        plan=plan.digest,
-        reason=order.reason,
-        started_at=_stamp(started),
-        finished_at=_stamp(world.clock.now()),
-        gates=plan.gates,
-        targets=targets,
-        kind=order.kind,
-        copying=plan.copying,
-        broken_locks=order.held.broken,
-    )
+    return {
+        (item.plan.target.name, item.image): result
+        for outcome in outcomes
+        for items, found in zip(outcome.item, outcome.unwrap(), strict=True)
+        for item, result in zip(items, found, strict=True)
+    }
+
+
+def _recorded(
+    plan: PromotionPlan, subject: Subject, record: PromotionRecord, signatory: Signatory, world: World, jobs: int
+) -> Promotion:
     try:
         with step(world.events, "record", str(plan.image)) as note:
-            attached = _put_on_record(plan, record, subject.manifest.descriptor, signatory, world, order.jobs)
+            attached = _put_on_record(plan, record, subject.manifest.descriptor, signatory, world, jobs)
             note.detail = str(attached)
     except ImagepipeError as error:
         # The hosts hold the image already: the caller must hear both what was done and that it is not on record.
-        return Promotion(plan, targets, None, error.doing(f"attach the promotion record to {plan.image}"))
-    return Promotion(plan, targets, attached)
+        return Promotion(plan, record.targets, None, error.doing(f"attach the promotion record to {plan.image}"))
+    return Promotion(plan, record.targets, attached)
 
 
 def _put_on_record(
@@ -167,15 +214,17 @@ def _put_on_record(
     return attached
 
 
-def _by_host(targets: tuple[TargetPlan, ...]) -> list[list[TargetPlan]]:
-    """Groups targets that are one host, so that a VCH has one pull at a time: it stages layers in memory.
+def _by_host(plans: Sequence[PromotionPlan], subjects: Sequence[Subject]) -> list[list[list[Item]]]:
+    """Returns per host, per target what goes there; a VCH has one pull at a time, as it stages layers in memory.
 
     Source: VIC v1.5.8 lib/imagec (layers staged in the endpoint VM's /tmp), vmware/vic#8167.
     """
-    groups: dict[str, list[TargetPlan]] = {}
-    for plan in targets:
-        groups.setdefault(plan.target.host, []).append(plan)
-    return list(groups.values())
+    hosts: dict[str, dict[str, list[Item]]] = {}
+    for plan, subject in zip(plans, subjects, strict=True):
+        for one in plan.targets:
+            item = Item(plan.image, one, subject.platform)
+            hosts.setdefault(one.target.host, {}).setdefault(one.target.name, []).append(item)
+    return [list(targets.values()) for targets in hosts.values()]
 
 
 def _stamp(moment: datetime) -> str:

@@ -19,7 +19,7 @@ from imagepipe.promote.gates import rejection_gate
 from imagepipe.promote.ledger import Chain, Ledger
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.ports import World
-from imagepipe.promote.record import Promotion, apply, check_gates
+from imagepipe.promote.record import Promotion, apply_all
 
 __all__ = ["Way", "apply_rollback", "plan_rollback", "ways_back"]
 
@@ -74,9 +74,7 @@ def apply_rollback(
         GateError: A gate of any plan said no; no host was touched.
         IdentityError: There is nobody to sign the record; no host was touched.
     """
-    for plan in plans:
-        check_gates(plan)
-    return tuple(apply(plan, world, reason=reason, jobs=jobs, kind=RecordKind.ROLLBACK) for plan in plans)
+    return apply_all(plans, world, reason=reason, jobs=jobs, kind=RecordKind.ROLLBACK)
 
 
 def ways_back(repository: Repository, target: Target, chain: Chain, world: World) -> Iterator[Digest]:

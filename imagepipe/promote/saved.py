@@ -13,20 +13,22 @@ from typing import Any, Final
 
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, StalePlanError
 from imagepipe.model.approval import Request
-from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PublicKey, TrustPolicy
-from imagepipe.model.host import Target, TargetKind
-from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
-from imagepipe.model.reference import Pinned, Reference
+from imagepipe.model.host import Target
+from imagepipe.model.promotion import PromotionPlan, TargetPlan, Terms, digest_of
+from imagepipe.model.reference import Reference
+from imagepipe.promote.bundle import bundled
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.plan import make_plan, observe
+from imagepipe.promote.planfile import plan_json, plan_of
 from imagepipe.promote.ports import World
 from imagepipe.promote.record import check_gates
 
-__all__ = ["MAX_AGE_H", "SCHEMA", "SavedPlan", "check_ledger", "refresh", "review"]
+__all__ = ["BUNDLE_SCHEMA", "MAX_AGE_H", "SCHEMA", "SavedPlan", "check_ledger", "refresh", "review"]
 
 SCHEMA: Final = "imagepipe.promotion-plan/v1"
+BUNDLE_SCHEMA: Final = "imagepipe.bundle-plan/v1"
 # A working day and the night after it: long enough to have it approved, too short to be forgotten.
 MAX_AGE_H: Final = 24.0
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -42,7 +44,7 @@ class SavedPlan:
     """A plan with what else it depends on. Law: `SavedPlan.parse(saved.text()) == saved`.
 
     Attributes:
-        plan: What would be done, with what every target holds and the newest record of each.
+        plans: What would be done, one per image, with what every target holds and the newest record of each.
         created: When it was made, in UTC, whole seconds.
         policies: A digest of every policy that was asked, by name.
         reason: Why, for the record.
@@ -50,7 +52,7 @@ class SavedPlan:
         made_by: Whose hand made it, where a policy wants it approved by others; else "".
     """
 
-    plan: PromotionPlan
+    plans: tuple[PromotionPlan, ...]
     created: datetime
     policies: Mapping[str, Digest]
     reason: str = ""
@@ -58,15 +60,17 @@ class SavedPlan:
     made_by: str = ""
 
     @classmethod
-    def of(cls, plan: PromotionPlan, world: World, *, reason: str = "", terms: Terms = _USUAL) -> "SavedPlan":
-        """Returns the plan as it can be written down now, without the hints of gates that wait.
+    def of(
+        cls, plans: Sequence[PromotionPlan], world: World, *, reason: str = "", terms: Terms = _USUAL
+    ) -> "SavedPlan":
+        """Returns the plans of a bundle, or of one image, as they can be written down now; hints are left out.
 
         Raises:
             IdentityError: Others must approve it, and it cannot be told who made it.
         """
         created = world.clock.now().replace(microsecond=0)
-        plan = replace(plan, gates=tuple(replace(gate, hint=None) for gate in plan.gates))
-        return cls(plan, created, fingerprints(plan, world), reason, terms, _our_hand(plan, world) or "")
+        kept = tuple(replace(one, gates=tuple(replace(gate, hint=None) for gate in one.gates)) for one in plans)
+        return cls(kept, created, fingerprints(kept, world), reason, terms, _our_hand(kept, world) or "")
 
     @classmethod
     def parse(cls, text: str) -> "SavedPlan":
@@ -79,7 +83,7 @@ class SavedPlan:
             data = json.loads(text)
             schema = str(data["schema"])
             saved = cls(
-                plan=_plan(data),
+                plans=bundled([plan_of(one) for one in (_images(data) if schema == BUNDLE_SCHEMA else [data])]),
                 created=datetime.strptime(data["created"], _TIME).replace(tzinfo=UTC),
                 policies={str(name): Digest.parse(digest) for name, digest in data["policies"].items()},
                 reason=str(data["reason"]),
@@ -88,11 +92,16 @@ class SavedPlan:
             )
         except (KeyError, TypeError, ValueError, AttributeError, ImagepipeError) as error:
             raise InputError(f"not a promotion plan: {error}", hint="make one with `imagepipe promote … -o`") from error
-        if schema != SCHEMA:
+        if schema not in (SCHEMA, BUNDLE_SCHEMA):
             raise InputError(f"not a promotion plan but {schema[:80]!r}", hint="give a file that -o wrote")
-        if data.get("digest") != str(saved.plan.digest) or data.get("seal") != str(saved.seal):
+        if data.get("digest") != str(saved.digest) or data.get("seal") != str(saved.seal):
             raise InputError("the plan was changed after it was written", hint="make a new one with -o")
         return saved
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what would be done."""
+        return digest_of(self.plans)
 
     @property
     def seal(self) -> Digest:
@@ -100,8 +109,9 @@ class SavedPlan:
         return Digest.of(json.dumps(self._body(), sort_keys=True).encode())
 
     def to_json(self) -> dict[str, Any]:
-        """Returns `imagepipe.promotion-plan/v1`."""
-        return {"schema": SCHEMA, "digest": str(self.plan.digest), "seal": str(self.seal), **self._body()}
+        """Returns `imagepipe.promotion-plan/v1`, or `imagepipe.bundle-plan/v1` where there are several images."""
+        schema = SCHEMA if len(self.plans) == 1 else BUNDLE_SCHEMA
+        return {"schema": schema, "digest": str(self.digest), "seal": str(self.seal), **self._body()}
 
     def request(self, carried_out_by: str | None = None) -> Request:
         """Returns the plan as approvals know it."""
@@ -112,49 +122,56 @@ class SavedPlan:
         return json.dumps(self.to_json(), indent=2) + "\n"
 
     def _body(self) -> dict[str, Any]:
+        images = [plan_json(plan) for plan in self.plans]
         return {
             "created": self.created.strftime(_TIME),
-            "requested": self.plan.requested,
-            "image": str(self.plan.image),
             "reason": self.reason,
-            "made_by": self.made_by,
+            **({"made_by": self.made_by} if self.made_by else {}),
             "release_hold": self.terms.release_hold,
             "override_freeze": self.terms.override_freeze,
             "policies": {name: str(digest) for name, digest in self.policies.items()},
-            "targets": [_target_json(one) for one in self.plan.targets],
-            "gates": [gate.to_json() for gate in self.plan.gates],
-            **({"copy": self.plan.copying.to_json()} if self.plan.copying else {}),
+            **(images[0] if len(images) == 1 else {"images": images}),
         }
 
 
 def refresh(
-    saved: SavedPlan, reference: Reference, targets: Mapping[str, Target], world: World, *, max_age_h: float = MAX_AGE_H
-) -> PromotionPlan:
-    """Returns the plan as it would be made now, once it is proven to be the saved one.
+    saved: SavedPlan,
+    references: Sequence[Reference],
+    targets: Mapping[str, Target],
+    world: World,
+    *,
+    max_age_h: float = MAX_AGE_H,
+) -> tuple[PromotionPlan, ...]:
+    """Returns the plans as they would be made now, once they are proven to be the saved ones.
 
     Args:
-        saved: The plan from the file.
-        reference: What it was made for, a tag as a tag.
+        saved: The plans from the file.
+        references: What each was made for, a tag as a tag.
         targets: The configured targets by name.
         world: What is asked.
-        max_age_h: How old it may be, in hours.
+        max_age_h: How old they may be, in hours.
 
     Raises:
         StalePlanError: The message says everything that moved on.
         GateError: A gate says no, as it did when the plan was saved; no host was touched.
     """
     _check_standing(saved, targets, world, (*_PLACE, "cert_path"), max_age_h)
-    plan = _again(saved, reference, targets, world, _our_hand(saved.plan, world))
-    check_gates(plan)
-    plan = observe(plan, world, jobs=len(plan.targets))
-    _refuse(saved, _moved_holdings(saved.plan, plan))
-    return plan
+    plans = _again(saved, references, targets, world, _our_hand(saved.plans, world))
+    check_gates(*plans)
+    plans = tuple(observe(plan, world, jobs=len(plan.targets)) for plan in plans)
+    _refuse(saved, _moved_holdings(saved.plans, plans))
+    return plans
 
 
 def review(
-    saved: SavedPlan, reference: Reference, targets: Mapping[str, Target], world: World, *, max_age_h: float = MAX_AGE_H
-) -> PromotionPlan:
-    """Returns the plan as it would be made now, as far as somebody can tell who does not carry it out.
+    saved: SavedPlan,
+    references: Sequence[Reference],
+    targets: Mapping[str, Target],
+    world: World,
+    *,
+    max_age_h: float = MAX_AGE_H,
+) -> tuple[PromotionPlan, ...]:
+    """Returns the plans as they would be made now, as far as somebody can tell who does not carry them out.
 
     No host is touched, and where somebody keeps the certificates for one does not matter. Else as `refresh`.
 
@@ -163,9 +180,9 @@ def review(
         GateError: A gate says no for good; what only waits may.
     """
     _check_standing(saved, targets, world, _PLACE, max_age_h)
-    plan = _again(saved, reference, targets, world, None)
-    check_gates(plan, later=True)
-    return plan
+    plans = _again(saved, references, targets, world, None)
+    check_gates(*plans, later=True)
+    return plans
 
 
 def check_ledger(saved: SavedPlan, world: World) -> None:
@@ -174,46 +191,57 @@ def check_ledger(saved: SavedPlan, world: World) -> None:
     Raises:
         StalePlanError: The message says which were, and where to.
     """
-    plan, ledger = saved.plan, Ledger(world)
-    targets = []
-    for one in plan.targets:
-        newest = ledger.newest(plan.image.repository, one.target, near=(plan.image.digest, one.image.digest))
-        current = ledger.current(plan.image.repository, one.target, newest)
-        targets.append(replace(one, current=current.image if current else None, previous=None))
-    _refuse(saved, _moved_holdings(plan, replace(plan, targets=tuple(targets))))
+    ledger = Ledger(world)
+    now = tuple(
+        replace(plan, targets=tuple(_standing(plan, one, ledger) for one in plan.targets)) for plan in saved.plans
+    )
+    _refuse(saved, _moved_holdings(saved.plans, now))
+
+
+def _standing(plan: PromotionPlan, one: TargetPlan, ledger: Ledger) -> TargetPlan:
+    newest = ledger.newest(plan.image.repository, one.target, near=(plan.image.digest, one.image.digest))
+    current = ledger.current(plan.image.repository, one.target, newest)
+    return replace(one, current=current.image if current else None, previous=None)
 
 
 def _check_standing(
     saved: SavedPlan, targets: Mapping[str, Target], world: World, keys: Sequence[str], max_age_h: float
 ) -> None:
-    _refuse(saved, [*_age(saved, world.clock.now(), max_age_h), *_moved_targets(saved.plan, targets, keys)])
+    _refuse(saved, [*_age(saved, world.clock.now(), max_age_h), *_moved_targets(saved.plans, targets, keys)])
 
 
 def _again(
-    saved: SavedPlan, reference: Reference, targets: Mapping[str, Target], world: World, carried_out_by: str | None
-) -> PromotionPlan:
-    chosen = [targets[one.target.name] for one in saved.plan.targets]
+    saved: SavedPlan,
+    references: Sequence[Reference],
+    targets: Mapping[str, Target],
+    world: World,
+    carried_out_by: str | None,
+) -> tuple[PromotionPlan, ...]:
     terms = replace(saved.terms, request=saved.request(carried_out_by))
-    try:
-        name = saved.plan.copying.name if saved.plan.copying else None
-        plan = make_plan(saved.plan.requested, reference, chosen, world, terms=terms, name=name)
-    except NotFoundError as error:
-        raise _stale(saved, [error.message]) from error
-    _refuse(saved, _moved(saved, plan, world))
-    _refuse(saved, _moved_holdings(saved.plan, plan))
-    return plan
+    again = list[PromotionPlan]()
+    for plan, reference in zip(saved.plans, references, strict=True):
+        chosen = [targets[one.target.name] for one in plan.targets]
+        name = plan.copying.name if plan.copying else None
+        try:
+            again.append(make_plan(plan.requested, reference, chosen, world, terms=terms, name=name))
+        except NotFoundError as error:
+            raise _stale(saved, [error.message]) from error
+    plans = bundled(again)
+    _refuse(saved, _moved(saved, plans, world))
+    _refuse(saved, _moved_holdings(saved.plans, plans))
+    return plans
 
 
-def _our_hand(plan: PromotionPlan, world: World) -> str | None:
+def _our_hand(plans: Sequence[PromotionPlan], world: World) -> str | None:
     """Returns our own hand where approvals are wanted, which must be another's; None where nobody needs to know."""
-    policies = (world.policies.get(one.target.policy or "") for one in plan.targets)
+    policies = (world.policies.get(one.target.policy or "") for plan in plans for one in plan.targets)
     wanted = any(policy is not None and policy.approvals for policy in policies)
     return world.writer.signatory().hand if wanted else None
 
 
-def fingerprints(plan: PromotionPlan, world: World) -> dict[str, Digest]:
-    """Returns a digest of each policy that guards one of the plan's targets."""
-    names = dict.fromkeys(one.target.policy for one in plan.targets if one.target.policy)
+def fingerprints(plans: Sequence[PromotionPlan], world: World) -> dict[str, Digest]:
+    """Returns a digest of each policy that guards one of the plans' targets."""
+    names = dict.fromkeys(one.target.policy for plan in plans for one in plan.targets if one.target.policy)
     return {name: _fingerprint(world.policies[name]) for name in names}
 
 
@@ -231,8 +259,8 @@ def _age(saved: SavedPlan, now: datetime, max_age_h: float) -> Iterator[str]:
         yield f"the plan is of {saved.created.strftime(_TIME)}, which is still to come"
 
 
-def _moved_targets(plan: PromotionPlan, targets: Mapping[str, Target], keys: Sequence[str]) -> Iterator[str]:
-    for before in (one.target for one in plan.targets):
+def _moved_targets(plans: Sequence[PromotionPlan], targets: Mapping[str, Target], keys: Sequence[str]) -> Iterator[str]:
+    for before in dict.fromkeys(one.target for plan in plans for one in plan.targets):
         now = targets.get(before.name)
         if now is None:
             yield f"target {before.name} is no longer configured"
@@ -243,12 +271,18 @@ def _moved_targets(plan: PromotionPlan, targets: Mapping[str, Target], keys: Seq
                 yield f"target {now.name}: {what} is now {is_now}, the plan says {was}"
 
 
-def _moved(saved: SavedPlan, plan: PromotionPlan, world: World) -> Iterator[str]:
-    if plan.image != saved.plan.image:
-        yield f"{saved.plan.requested} is now {plan.image.digest}, the plan says {saved.plan.image.digest}"
-    current = fingerprints(plan, world)
+def _moved(saved: SavedPlan, plans: Sequence[PromotionPlan], world: World) -> Iterator[str]:
+    for before, now in zip(saved.plans, plans, strict=True):
+        if now.image != before.image:
+            yield f"{before.requested} is now {now.image.digest}, the plan says {before.image.digest}"
+    current = fingerprints(plans, world)
     yield from (f"policy {name} was changed" for name in current if current[name] != saved.policies.get(name))
-    verdicts, old = ({gate.gate: gate for gate in one.gates} for one in (plan, saved.plan))
+    for before, now in zip(saved.plans, plans, strict=True):
+        yield from _moved_gates(before, now)
+
+
+def _moved_gates(before: PromotionPlan, now: PromotionPlan) -> Iterator[str]:
+    verdicts, old = ({gate.gate: gate for gate in one.gates} for one in (now, before))
     for name in dict.fromkeys([*old, *verdicts]):
         is_now, was_then = verdicts.get(name), old.get(name)
         if is_now is None or was_then is None:
@@ -257,9 +291,10 @@ def _moved(saved: SavedPlan, plan: PromotionPlan, world: World) -> Iterator[str]
             yield f"gate {name} now says {'yes' if is_now.passed else 'no'}: {is_now.reason}"
 
 
-def _moved_holdings(saved: PromotionPlan, plan: PromotionPlan) -> Iterator[str]:
-    for before, now in zip(saved.targets, plan.targets, strict=True):
-        yield from _moved_on(before, now, plan.image.digest)
+def _moved_holdings(saved: Sequence[PromotionPlan], plans: Sequence[PromotionPlan]) -> Iterator[str]:
+    for old, new in zip(saved, plans, strict=True):
+        for before, now in zip(old.targets, new.targets, strict=True):
+            yield from _moved_on(before, now, new.image.digest)
 
 
 def _moved_on(before: TargetPlan, now: TargetPlan, image: Digest) -> Iterator[str]:
@@ -282,45 +317,14 @@ def _refuse(saved: SavedPlan, moved: Iterable[str]) -> None:
 
 def _stale(saved: SavedPlan, moved: list[str]) -> StalePlanError:
     return StalePlanError(
-        f"the plan {saved.plan.digest.short} for {saved.plan.image} no longer holds: {'; '.join(moved)}",
+        f"the plan {saved.digest.short} for {', '.join(str(plan.image) for plan in saved.plans)} no longer holds: "
+        f"{'; '.join(moved)}",
         hint="make a new plan with -o, and have it agreed to",
     )
 
 
-def _plan(data: Mapping[str, Any]) -> PromotionPlan:
-    image = Pinned.parse(data["image"])
-    gates = tuple(
-        GateVerdict(str(one["gate"]), one["passed"] is True, str(one["reason"]), waits=one.get("waits") is True)
-        for one in data["gates"]
-    )
-    targets = tuple(_target(one) for one in data["targets"])
-    copying = Copying.parse(data["copy"]) if "copy" in data else None
-    return PromotionPlan(str(data["requested"]), image, targets, gates, copying)
-
-
-def _target(data: Mapping[str, Any]) -> TargetPlan:
-    target = Target(str(data["name"]), TargetKind(data["kind"]), str(data["host"]), data["cert_path"], data["policy"])
-    previous = data["previous"]
-    return TargetPlan(
-        target,
-        Pinned.parse(data["image"]),
-        carrier=Reference.parse(data["carrier"]) if data["carrier"] else None,
-        previous=None if previous is None else tuple(Digest.parse(one) for one in previous),
-        current=Digest.parse(data["current"]) if data["current"] else None,
-        newest=Digest.parse(data["newest"]) if data["newest"] else None,
-    )
-
-
-def _target_json(plan: TargetPlan) -> dict[str, Any]:
-    return {
-        "name": plan.target.name,
-        "kind": plan.target.kind.value,
-        "host": plan.target.host,
-        "cert_path": plan.target.cert_path,
-        "policy": plan.target.policy,
-        "image": str(plan.image),
-        "carrier": str(plan.carrier) if plan.carrier else None,
-        "previous": None if plan.previous is None else [str(digest) for digest in plan.previous],
-        "current": str(plan.current) if plan.current else None,
-        "newest": str(plan.newest) if plan.newest else None,
-    }
+def _images(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    images: list[Mapping[str, Any]] = list(data["images"])
+    if len(images) < 2:
+        raise InputError("a bundle of fewer than two images")
+    return images

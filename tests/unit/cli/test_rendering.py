@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from imagepipe.cli.progress import open_drawing, plain_line, short
-from imagepipe.cli.promotion import (
+from imagepipe.cli.outcome import (
+    bundle_document,
+    describe_bundle,
     describe_plan,
+    describe_plans,
     describe_promotion,
     outcome_error,
     promotion_document,
 )
+from imagepipe.cli.progress import open_drawing, plain_line, short
 from imagepipe.cli.run_command import run_document
 from imagepipe.cli.session import Session
 from imagepipe.cli.status import describe_status
@@ -30,6 +33,7 @@ from imagepipe.model.pipeline import BuildSpec, Pipeline
 from imagepipe.model.promotion import Arrival, GateVerdict, PromotionPlan, TargetPlan, TargetResult
 from imagepipe.model.reference import Repository
 from imagepipe.model.result import EvidenceResult, RunResult
+from imagepipe.promote.bundle import bundled
 from imagepipe.promote.record import Promotion
 from imagepipe.promote.status import HeldImage, TargetStatus
 from tests.unit.promote.world import CI
@@ -133,6 +137,62 @@ def test_all_failed_ends_in_their_own_exit_code() -> None:
     document = promotion_document(promotion, error)
     assert document["error"]["exit_code"] == 5
     assert document["targets"][0]["hint"] == "renew it"
+
+
+def bundle(*second: TargetResult) -> tuple[Promotion, Promotion]:
+    """A bundle of two images: the first arrives everywhere, or is left out where the second says so."""
+    other = Repository("vic.example", "es-sandbox/other").pin(Digest.of(b"other"))
+    spoilt = [
+        replace(one, error=f"left out with its bundle: {one.error}", left_out_for=other)
+        if one.error
+        else result(one.target)
+        for one in second
+    ]
+    plans = bundled((PLAN, replace(PLAN, image=other)))
+    return Promotion(plans[0], tuple(spoilt), D), Promotion(plans[1], second, D)
+
+
+def test_a_bundle_is_told_by_target_and_image_and_its_plan_says_that_it_is_one() -> None:
+    done = bundle(result("vch-a"), result("engine-a"))
+    other = done[1].plan.image
+    assert outcome_error(*done) is None
+    assert describe_bundle(done).splitlines() == [
+        f"{target}\tpromoted\t{image}" for target in ("vch-a", "engine-a") for image in (IMAGE, other)
+    ]
+    assert describe_bundle(done[:1]) == describe_promotion(done[0])
+    text = describe_plans([each.plan for each in done])
+    assert text.startswith("a bundle of 2 images: a target takes all of them, or counts as failed\npromote ")
+    document = bundle_document(done, None)
+    assert document["schema"] == "imagepipe.promote-bundle/v1"
+    assert [(row["target"], row["outcome"]) for row in document["targets"]] == [
+        ("vch-a", "promoted"),
+        ("engine-a", "promoted"),
+    ]
+    assert [row["image"] for row in document["images"]] == [str(IMAGE), str(other)]
+    assert bundle_document(done[:1], None)["schema"] == "imagepipe.promote/v1"
+
+
+def test_a_bundle_that_failed_on_one_target_is_partial_and_tells_the_cause_once() -> None:
+    done = bundle(result("vch-a"), result("engine-a", UnavailableError("nobody answers", hint="start it")))
+    error = outcome_error(*done)
+    assert isinstance(error, PartialError)
+    assert error.message == "nobody answers (done: vch-a)"
+    document = bundle_document(done, error)
+    assert document["targets"][1] == {
+        "target": "engine-a",
+        "kind": "vch",
+        "outcome": "failed",
+        "failed_image": str(done[1].plan.image),
+        "error": {"kind": "unavailable", "message": "nobody answers"},
+        "hint": "start it",
+    }
+    assert document["error"]["exit_code"] == 10
+
+
+def test_a_bundle_that_failed_everywhere_ends_in_the_first_failures_own_exit_code() -> None:
+    error = outcome_error(*bundle(result("vch-a", CredentialsError("expired")), result("vch-b", UnavailableError("x"))))
+    assert isinstance(error, CredentialsError)
+    assert error.message == "expired; x"
 
 
 def test_an_unknown_kind_of_failure_is_still_an_error() -> None:

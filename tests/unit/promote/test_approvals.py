@@ -60,12 +60,12 @@ class Office:
     def save(self, *, reason: str = "release") -> SavedPlan:
         plan = self.plan()
         check_gates(plan, later=True)
-        return SavedPlan.of(plan, self.small.world(), reason=reason)
+        return SavedPlan.of([plan], self.small.world(), reason=reason)
 
     def approve(self, who: Signatory = ALICE, saved: SavedPlan | None = None, reason: str = "fine") -> Approved:
         before, self.small.signer = self.small.signer, MemorySigner(who)
         try:
-            review(saved or self.saved, TAGGED, self.small.known, self.small.world())
+            review(saved or self.saved, [TAGGED], self.small.known, self.small.world())
             return Desk(saved or self.saved, self.small.world()).approve(reason)
         finally:
             self.small.signer = before
@@ -74,7 +74,8 @@ class Office:
         self.small.sign(self.manifest, who, APPROVAL_PREDICATE, predicate)
 
     def forged(self, saved: SavedPlan, **changes: object) -> dict[str, object]:
-        said = Approval(saved.plan.image, saved.plan.digest, saved.seal, ("vch-a",), "", "2026-01-01T00:00:00Z")
+        (plan,) = saved.plans
+        said = Approval(plan.image, plan.digest, saved.seal, ("vch-a",), "", "2026-01-01T00:00:00Z")
         return said.to_predicate() | changes
 
     def roll_back(self, to: Digest | None) -> Promotion:
@@ -83,7 +84,8 @@ class Office:
         return done
 
     def refresh(self) -> PromotionPlan:
-        return refresh(self.saved, TAGGED, self.small.known, self.small.world())
+        (plan,) = refresh(self.saved, [TAGGED], self.small.known, self.small.world())
+        return plan
 
     def refused(self) -> str:
         with pytest.raises(GateError) as refused:
@@ -123,7 +125,7 @@ def test_a_plan_that_was_not_saved_is_refused_with_the_way_out() -> None:
 def test_the_digest_of_a_plan_does_not_change_when_it_is_approved() -> None:
     office = Office(Approvals((ALICE,)))
     office.approve()
-    assert office.refresh().digest == office.saved.plan.digest
+    assert office.refresh().digest == office.saved.digest
     assert SavedPlan.parse(office.saved.text()) == office.saved
 
 
@@ -140,9 +142,9 @@ def test_a_plan_that_copies_the_image_first_is_approved_where_the_image_is_now()
     office = Office(Approvals((ALICE,)))
     world = office.small.world()
     name = Reference.parse("vic.example/prod/hello:1.4")
-    office.saved = SavedPlan.of(make_plan(str(TAGGED), TAGGED, [office.target], world, name=name), world)
+    office.saved = SavedPlan.of([make_plan(str(TAGGED), TAGGED, [office.target], world, name=name)], world)
     done = office.approve()
-    assert (gate(done.gates).passed, office.approve().record) == (True, done.record)
+    assert (gate(done.gates).passed, office.approve().records) == (True, done.records)
     promotion = apply(office.refresh(), world)
     assert (str(promotion.plan.image.repository), promotion.failed) == ("vic.example/prod/hello", ())
     assert not office.refresh().refused
@@ -157,7 +159,7 @@ def test_an_approval_given_twice_is_written_once() -> None:
     office = Office(Approvals((ALICE,)))
     first = office.approve()
     again = office.approve()
-    assert (again.created, again.record) == (False, first.record)
+    assert (again.created, again.records) == (False, first.records)
 
 
 def test_who_carries_a_plan_out_does_not_approve_it() -> None:
@@ -196,11 +198,11 @@ def test_an_approval_of_an_older_plan_for_the_same_does_not_count() -> None:
     office = Office(Approvals((ALICE,)))
     old = office.saved
     office.saved = replace(office.save(), created=old.created + timedelta(seconds=9))
-    assert office.saved.plan.digest == old.plan.digest
+    assert office.saved.digest == old.digest
     first = office.approve(saved=old)
     assert f"approved another plan ({old.seal.short})" in office.refused()
     second = office.approve()
-    assert (second.created, second.record != first.record) == (True, True)
+    assert (second.created, second.records != first.records) == (True, True)
     assert not office.refresh().refused
 
 
@@ -264,7 +266,7 @@ def test_a_refused_plan_is_neither_saved_nor_approved() -> None:
         office.save()
     assert "approval" not in refused.value.message
     odd = office.plan()
-    office.saved = SavedPlan.of(odd, office.small.world())
+    office.saved = SavedPlan.of([odd], office.small.world())
     with pytest.raises(GateError, match="refused: provenance"):
         office.approve()
 
@@ -283,7 +285,7 @@ def test_a_plan_is_approved_while_it_still_waits_for_the_calendar() -> None:
     office.small.policy = replace(office.small.policy, freezes=(freeze,), after=Soak(("vch-b",), 1))
     office.small.known["vch-b"] = office.small.target("vch-b")
     office.saved = office.save()
-    assert [one.waits for one in office.saved.plan.refused] == [True, True, True]
+    assert [one.waits for one in office.saved.plans[0].refused] == [True, True, True]
     assert gate(office.approve().gates).passed
     with pytest.raises(GateError, match=r"soak on vch-b.*freeze \(prod\): frozen"):
         office.refresh()
@@ -320,7 +322,7 @@ def test_each_policy_asks_its_own_approvers() -> None:
     other: Target = replace(office.small.target("vch-b"), policy="dr")
     office.small.known["vch-b"] = other
     plan = make_plan(str(TAGGED), TAGGED, [office.target, other], office.small.world())
-    office.saved = SavedPlan.of(plan, office.small.world())
+    office.saved = SavedPlan.of([plan], office.small.world())
     assert [one.passed for one in office.approve().gates] == [True, False]
     assert [one.passed for one in office.approve(OPS).gates] == [True, True]
     assert not office.refresh().refused
@@ -354,7 +356,7 @@ def test_history_shows_approvals_by_approvers_and_nothing_else_of_theirs() -> No
     found = timeline(office.image, (CI,), office.small.world(), (OPS,))
     told = {(one.kind, one.by): one for one in found}
     assert told["approval", "key ops"].standing is Standing.VERIFIED
-    assert told["approval", "key ops"].reason == f"plan {office.saved.plan.digest.short} for vch-a: fine"
+    assert told["approval", "key ops"].reason == f"plan {office.saved.digest.short} for vch-a: fine"
     assert told["signature", str(CI)].standing is Standing.VERIFIED
     unproven = [one for one in found if one.standing is Standing.UNVERIFIED]
     assert sorted(one.kind for one in unproven) == ["approval", "promotion"]
@@ -362,7 +364,7 @@ def test_history_shows_approvals_by_approvers_and_nothing_else_of_theirs() -> No
     proven = attached(office.image, (CI, OPS), (CI, OPS), office.small.world().reader)
     assert all(one.proof for one in proven)
     odd = timeline(office.image, (CI,), office.small.world(), (CI,))
-    assert f"plan {office.saved.plan.digest.short} for -" in [one.reason for one in odd]
+    assert f"plan {office.saved.digest.short} for -" in [one.reason for one in odd]
 
 
 def test_an_approval_survives_its_own_text() -> None:

@@ -170,10 +170,11 @@ def test_a_saved_plan_says_what_is_copied_and_is_carried_out_as_saved() -> None:
     small = Small()
     manifest = small.image()
     target, world = small.target("vch-a"), small.world()
-    saved = SavedPlan.of(plan_of(small, target), world)
+    saved = SavedPlan.of([plan_of(small, target)], world)
     assert json.loads(saved.text())["copy"] == {"from": f"{REPOSITORY}@{manifest.digest}", "name": str(NAME)}
     assert SavedPlan.parse(saved.text()) == saved
-    apply(refresh(saved, TAGGED, {"vch-a": target}, world), world)
+    (plan,) = refresh(saved, [TAGGED], {"vch-a": target}, world)
+    apply(plan, world)
     assert small.hosts["vch-a"].holds(copied(manifest))
 
 
@@ -181,10 +182,10 @@ def test_a_saved_plan_is_stale_once_its_name_is_taken() -> None:
     small = Small()
     small.image()
     target, world = small.target("vch-a"), small.world()
-    saved = SavedPlan.of(plan_of(small, target), world)
+    saved = SavedPlan.of([plan_of(small, target)], world)
     small.registry.add_image(NAME.repository, "1.4")
     with pytest.raises(StalePlanError, match=r"gate name vic.example/prod/hello:1.4 now says no"):
-        refresh(saved, TAGGED, {"vch-a": target}, world)
+        refresh(saved, [TAGGED], {"vch-a": target}, world)
 
 
 def test_another_name_makes_another_plan() -> None:

@@ -395,7 +395,7 @@ def test_what_an_operator_said_is_in_a_saved_plan_and_part_of_its_seal() -> None
     small = _with_image(Small(policy=frozen(3, 4)))
     world, terms = small.world(), Terms(override_freeze=True)
     plan = make_plan(str(TAGGED), TAGGED, [small.target("vch-a")], world, terms=terms)
-    saved = SavedPlan.of(plan, world, reason="urgent", terms=terms)
+    saved = SavedPlan.of([plan], world, reason="urgent", terms=terms)
     assert SavedPlan.parse(saved.text()).terms == terms
     with pytest.raises(InputError, match="changed after it was written"):
         SavedPlan.parse(saved.text().replace('"override_freeze": true', '"override_freeze": false'))
@@ -416,7 +416,7 @@ def test_every_setting_of_a_policy_makes_it_another(change: dict[str, object]) -
     small = _with_image(Small())
     plan, before = planned(small), small.world()
     small.policy = replace(small.policy, **change)  # type: ignore[arg-type]  # each is of its field's type
-    assert fingerprints(plan, before) != fingerprints(plan, small.world())
+    assert fingerprints([plan], before) != fingerprints([plan], small.world())
 
 
 def _with_image(small: Small) -> Small:

@@ -748,12 +748,13 @@ class Desk:
         self.two = self.yard.image()
         world = self.yard.small.world()
         plan = make_plan(str(TAGGED), TAGGED, tuple(self.targets.values()), world)
-        self.saved = SavedPlan.of(observe(plan, world, jobs=2), world, reason="release")
+        self.saved = SavedPlan.of([observe(plan, world, jobs=2)], world, reason="release")
 
     def refresh(self, *, max_age_h: float = 24.0) -> PromotionPlan:
         saved = SavedPlan.parse(self.saved.text())
         assert saved == self.saved
-        return refresh(saved, TAGGED, self.targets, self.yard.small.world(), max_age_h=max_age_h)
+        (plan,) = refresh(saved, [TAGGED], self.targets, self.yard.small.world(), max_age_h=max_age_h)
+        return plan
 
     def stale(self, said: str) -> None:
         with pytest.raises(StalePlanError, match=said) as refused:
@@ -764,8 +765,8 @@ class Desk:
 def test_a_saved_plan_is_the_one_that_is_carried_out() -> None:
     desk = Desk()
     plan = desk.refresh()
-    assert plan.digest == desk.saved.plan.digest
-    assert [one.previous for one in desk.saved.plan.targets] == [(desk.one.digest,), ()]
+    assert plan.digest == desk.saved.plans[0].digest
+    assert [one.previous for one in desk.saved.plans[0].targets] == [(desk.one.digest,), ()]
     assert [one.current for one in plan.targets] == [desk.one.digest, None]
 
 
@@ -802,8 +803,10 @@ def test_a_plan_is_stale_once_a_gate_says_no_or_is_not_asked() -> None:
     desk = Desk()
     reject(TAGGED, "leaks", desk.yard.small.world())
     desk.stale(r"gate rejection \(prod\) now says no: .*leaks")
-    odd = replace(desk.saved.plan, gates=(*desk.saved.plan.gates, replace(desk.saved.plan.gates[0], gate="odd")))
-    desk.saved = replace(desk.saved, plan=odd)
+    odd = replace(
+        desk.saved.plans[0], gates=(*desk.saved.plans[0].gates, replace(desk.saved.plans[0].gates[0], gate="odd"))
+    )
+    desk.saved = replace(desk.saved, plans=(odd,))
     desk.stale("gate odd is no longer asked")
 
 
@@ -836,7 +839,7 @@ def test_a_plan_is_stale_when_it_is_old_or_of_tomorrow() -> None:
     made = desk.saved.created
     desk.saved = replace(desk.saved, created=made - timedelta(hours=25))
     desk.stale(r"25\.0 h old, at most 24 h")
-    assert desk.refresh(max_age_h=26).image == desk.saved.plan.image
+    assert desk.refresh(max_age_h=26).image == desk.saved.plans[0].image
     desk.saved = replace(desk.saved, created=made + timedelta(hours=1))
     desk.stale("still to come")
 
@@ -867,8 +870,8 @@ def test_a_plan_for_a_target_that_was_away_says_nothing_of_what_it_holds() -> No
     desk = Desk()
     desk.yard.small.connect_errors["engine-a"] = UnavailableError("nobody answers")
     world = desk.yard.small.world()
-    plan = observe(desk.saved.plan, world, jobs=2)
-    desk.saved = SavedPlan.of(plan, world)
+    plan = observe(desk.saved.plans[0], world, jobs=2)
+    desk.saved = SavedPlan.of([plan], world)
     desk.yard.small.connect_errors.clear()
     assert plan.targets[1].previous is None
     assert desk.refresh().targets[1].previous == ()

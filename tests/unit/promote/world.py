@@ -13,7 +13,7 @@ from imagepipe.model.evidence import SIGNATURE_PREDICATE, Identity, Statement, T
 from imagepipe.model.host import Target, TargetKind
 from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Index, Manifest
-from imagepipe.model.reference import Pinned, Reference
+from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.model.scan import ScanReport, Vulnerability
 from imagepipe.promote.ports import HostPorts, World
 from tests.contract.engine_memory import MemoryHost
@@ -101,9 +101,10 @@ class Small:
         who: Identity = CI,
         predicate_type: str = SIGNATURE_PREDICATE,
         predicate: Mapping[str, object] | None = None,
+        repository: Repository | None = None,
     ) -> Pinned:
         """Attaches a statement by someone and returns the pinned image."""
-        image = Reference.parse(REPOSITORY).repository.pin(manifest.digest)
+        image = (repository or Reference.parse(REPOSITORY).repository).pin(manifest.digest)
         statement = Statement.about(image, predicate_type, predicate or {})
         (bundle,) = MemorySigner(who).sign([statement])
         self.registry.attach(image, manifest.descriptor, bundle.as_artifact(predicate_type, SteppingClock().now()))

@@ -1,0 +1,167 @@
+"""How promotions are shown and told: one image as `imagepipe.promote/v1`, several as `imagepipe.promote-bundle/v1`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from imagepipe.cli.session import error_body
+from imagepipe.errors import ImagepipeError, PartialError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetResult
+    from imagepipe.promote.record import Promotion
+
+__all__ = [
+    "bundle_document",
+    "describe_bundle",
+    "describe_plan",
+    "describe_plans",
+    "describe_promotion",
+    "outcome_error",
+    "promotion_document",
+]
+
+
+def describe_plans(plans: Sequence[PromotionPlan]) -> str:
+    """Returns the plans as an operator reads them before agreeing."""
+    lines = [f"a bundle of {len(plans)} images: a target takes all of them, or counts as failed"] * (len(plans) > 1)
+    return "\n".join([*lines, *map(describe_plan, plans)])
+
+
+def describe_plan(plan: PromotionPlan) -> str:
+    """Returns the plan of one image."""
+    lines = [f"promote {plan.image}", f"  requested as {plan.requested}; plan {plan.digest.short}"]
+    if plan.copying:
+        lines.append(f"  copy {plan.copying.source} inside the registry, named {plan.copying.name} when all is there")
+    lines += [f"  gate {gate.gate}: {_said(gate)}: {gate.reason}" for gate in plan.gates]
+    for one in plan.targets:
+        how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
+        now = f"from {one.current}" if one.current else "from nothing on record"
+        if one.previous is not None:
+            now += f" (holds {len(one.previous)} of this repository)"
+        lines.append(f"  {one.target.name} ({one.target.kind.value}): {now} to manifest {one.image.digest}, {how}")
+    return "\n".join(lines)
+
+
+def _said(gate: GateVerdict) -> str:
+    return "ok" if gate.passed else "not yet" if gate.waits else "NO"
+
+
+def describe_promotion(promotion: Promotion) -> str:
+    """Returns one line per target: the answer on stdout."""
+    return "\n".join(f"{one.target}\t{one.arrival.value}\t{one.digest}" for one in promotion.targets)
+
+
+def describe_bundle(done: Sequence[Promotion]) -> str:
+    """Returns one line per target and image, the image in full where there are several."""
+    if len(done) == 1:
+        return describe_promotion(done[0])
+    rows = [(one.target, one.arrival.value, each.plan.image) for each in done for one in each.targets]
+    order = list(_by_target(done))
+    return "\n".join(
+        f"{name}\t{outcome}\t{image}" for name, outcome, image in sorted(rows, key=lambda row: order.index(row[0]))
+    )
+
+
+def bundle_document(done: Sequence[Promotion], error: ImagepipeError | None) -> dict[str, Any]:
+    """Returns the document of one image or of several; `error` is there when not everything is done."""
+    from imagepipe.model.promotion import digest_of
+
+    if len(done) == 1:
+        return promotion_document(done[0], error)
+    document: dict[str, Any] = {
+        "schema": "imagepipe.promote-bundle/v1",
+        "plan": str(digest_of([each.plan for each in done])),
+        "targets": [_target_document(results) for results in _by_target(done).values()],
+        "images": [
+            {key: value for key, value in promotion_document(each, None).items() if key != "schema"} for each in done
+        ],
+    }
+    return document if error is None else document | {"error": error_body(error)}
+
+
+def promotion_document(promotion: Promotion, error: ImagepipeError | None) -> dict[str, Any]:
+    """Returns `imagepipe.promote/v1`; `error` is there when not everything is done."""
+    plan = promotion.plan
+    document: dict[str, Any] = {
+        "schema": "imagepipe.promote/v1",
+        "image": str(plan.image),
+        "requested": plan.requested,
+        "plan": str(plan.digest),
+        "gates": [gate.to_json() for gate in plan.gates],
+        "targets": [one.to_json() | ({"hint": one.hint} if one.hint else {}) for one in promotion.targets],
+        "record": str(promotion.record) if promotion.record else None,
+    }
+    if plan.copying:
+        document["copy"] = plan.copying.to_json()
+    if error is not None:
+        document["error"] = error_body(error)
+    return document
+
+
+def outcome_error(*done: Promotion) -> ImagepipeError | None:
+    """Returns the error that promotions made together end in, or None.
+
+    All targets failed: the first failure's own exit code. Some failed, or all arrived without a record: partial.
+    """
+    targets = _by_target(done)
+    failed = {name: cause for name, results in targets.items() if (cause := _cause(results))}
+    first = next(iter(failed.values()), None)
+    if first is not None:
+        told = "; ".join(str(one.error) for one in failed.values())
+        if len(failed) == len(targets):
+            return _kind_of(first.error_kind)(told, hint=first.hint, cause=first.cause)
+        names = ", ".join(name for name in targets if name not in failed)
+        hint = first.hint or "repair the target, then run the same command again"
+        return PartialError(f"{told} (done: {names})", hint=hint, cause=first.cause)
+    unrecorded = [each.record_error.message for each in done if each.record_error is not None]
+    if unrecorded:
+        return PartialError(
+            f"every target holds the image, but it is not on record: {'; '.join(unrecorded)}",
+            hint="run the same command again: what arrived stays, and the record is attached",
+        )
+    return None
+
+
+def _by_target(done: Sequence[Promotion]) -> Mapping[str, list[TargetResult]]:
+    """Returns what became of the images on each target, in the order in which targets are first named."""
+    targets: dict[str, list[TargetResult]] = {}
+    for each in done:
+        for one in each.targets:
+            targets.setdefault(one.target, []).append(one)
+    return targets
+
+
+def _cause(results: Sequence[TargetResult]) -> TargetResult | None:
+    """Returns the failure by which a target failed, or None where it did not: the others only name it."""
+    return next((one for one in results if not one.arrival.good and one.left_out_for is None), None)
+
+
+def _target_document(results: Sequence[TargetResult]) -> dict[str, Any]:
+    cause = _cause(results)
+    blamed = next((one.left_out_for for one in results if one.left_out_for is not None), None)
+    fresh = next((one for one in results if one.arrival.value == "promoted"), results[0])
+    document: dict[str, Any] = {
+        "target": results[0].target,
+        "kind": results[0].kind.value,
+        "outcome": (cause or fresh).arrival.value,
+    }
+    if cause is not None:
+        document |= {
+            "failed_image": str(blamed) if blamed else None,
+            "error": {"kind": cause.error_kind, "message": cause.error},
+            **({"hint": cause.hint} if cause.hint else {}),
+        }
+    return document
+
+
+def _kind_of(kind: str | None) -> type[ImagepipeError]:
+    """Returns the class of that kind anywhere in the tree."""
+    found = [ImagepipeError]
+    for branch in found:
+        if branch.kind == kind:
+            return branch
+        found.extend(branch.__subclasses__())
+    return ImagepipeError

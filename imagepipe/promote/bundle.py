@@ -1,0 +1,129 @@
+"""Several images promoted as one: a target takes all of them, or counts as failed for all of them.
+
+>>> from imagepipe.promote.bundle import make_plans
+>>> make_plans.__name__
+'make_plans'
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from imagepipe.errors import ImagepipeError, UsageError
+from imagepipe.events import Warned
+from imagepipe.model.host import Target
+from imagepipe.model.manifest import Manifest
+from imagepipe.model.promotion import Arrival, PromotionPlan, TargetPlan, TargetResult, Terms
+from imagepipe.model.reference import Pinned, Reference
+from imagepipe.promote.execute import promote_to
+from imagepipe.promote.plan import make_plan
+from imagepipe.promote.ports import World
+
+__all__ = ["Item", "bundled", "deliver", "make_plans"]
+
+_USUAL: Final = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image for one target.
+
+    Attributes:
+        image: What is promoted.
+        plan: What the target must hold of it in the end.
+        manifest: The platform manifest.
+    """
+
+    image: Pinned
+    plan: TargetPlan
+    manifest: Manifest
+
+
+def make_plans(
+    asked: Sequence[tuple[str, Reference]],
+    targets: Sequence[Target],
+    world: World,
+    *,
+    terms: Terms = _USUAL,
+    name: Reference | None = None,
+) -> tuple[PromotionPlan, ...]:
+    """Returns one plan per image, each naming the others; every gate of every image is asked, and no host is touched.
+
+    Args:
+        asked: What the user typed, with what it means; two names of one image are one image.
+        targets: Where all of them should go.
+        world: What is asked.
+        terms: What else the operator says.
+        name: What a single image is copied to first, and promoted as.
+
+    Raises:
+        NotFoundError: There is no such image.
+        UnsupportedError: An index without linux/amd64, or a name in another registry.
+        UsageError: Two images of one repository.
+    """
+    plans = dict[Pinned, PromotionPlan]()
+    for requested, reference in asked:
+        plan = make_plan(requested, reference, targets, world, terms=terms, name=name)
+        other = next((one for one in plans.values() if one.image.repository == plan.image.repository), None)
+        if other is not None and other.image != plan.image:
+            raise UsageError(
+                f"{other.requested} and {requested} are two images of {plan.image.repository}: "
+                f"{other.image.digest} and {plan.image.digest}",
+                hint="name one of them: a target is brought to one image of a repository",
+            )
+        if other is not None:
+            world.events(Warned(requested, f"the same image as {other.requested}; it is promoted once"))
+            continue
+        plans[plan.image] = plan
+    return bundled(tuple(plans.values()))
+
+
+def bundled(plans: Sequence[PromotionPlan]) -> tuple[PromotionPlan, ...]:
+    """Returns the plans, each naming the images of the others."""
+    images = [plan.image for plan in plans]
+    return tuple(
+        replace(plan, beside=tuple(image for image in images if image != plan.image)) if len(images) > 1 else plan
+        for plan in plans
+    )
+
+
+def deliver(items: Sequence[Item], world: World, *, failure: ImagepipeError | None = None) -> tuple[TargetResult, ...]:
+    """Makes one target hold all images of a bundle, one after another; once one fails, nothing more is tried there.
+
+    Args:
+        items: What goes there.
+        world: What promotion talks to.
+        failure: Why the target was not locked, so that it must not be touched.
+
+    Returns:
+        One result per image. When one failed, all did, and the others name it as the cause.
+    """
+    results = list[TargetResult]()
+    for item in items:
+        results.append(promote_to(item.plan, item.manifest, world, failure=failure))
+        if not results[-1].arrival.good:
+            return _failed_together(items, results)
+    return tuple(results)
+
+
+def _failed_together(items: Sequence[Item], results: Sequence[TargetResult]) -> tuple[TargetResult, ...]:
+    *arrived, failed = results
+    at_fault = items[len(arrived)].image
+    untried = [
+        TargetResult(item.plan.target.name, item.plan.target.kind, Arrival.FAILED, item.plan.image.digest)
+        for item in items[len(results) :]
+    ]
+
+    def spoilt(result: TargetResult) -> TargetResult:
+        return replace(
+            result,
+            arrival=Arrival.FAILED,
+            error=f"left out with its bundle: {failed.error}",
+            error_kind=failed.error_kind,
+            hint=failed.hint,
+            exit_code=failed.exit_code,
+            cause=failed.cause,
+            left_out_for=at_fault,
+        )
+
+    return (*map(spoilt, arrived), failed, *map(spoilt, untried))
