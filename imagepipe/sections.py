@@ -273,4 +273,8 @@ class Timeouts(Section):
     lock_s: Seconds = Field(
         default=30, description="For another promotion to the same target, here or on another machine (s)."
     )
+    switch_s: Seconds = Field(
+        default=300, description="For a container to stop, to start, and to be healthy (s); a VCH powers machines."
+    )
+    settle_s: Seconds = Field(default=5, description="So long a switched container must have run to be proven (s).")
     sign_s: Seconds = Field(default=60, description="Certificate, log and timestamp of one signing (s).")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import Failure, command
-from imagepipe.cli.outcome import describe_plan, outcome_error
+from imagepipe.cli.outcome import describe_plan, describe_promotion, outcome_error
 from imagepipe.cli.promotion import BreakLock, require_reason
 from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, VerificationError
@@ -47,6 +47,14 @@ def rollback(
         typer.Option("--to", help="The digest or tag to go back to; default: the last good one.", show_default=False),
     ] = None,
     break_lock: BreakLock = False,
+    activate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--activate",
+            help="A container on each target that is to run it; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
 ) -> None:
@@ -64,14 +72,15 @@ def rollback(
     targets = wiring.targets(on)
     repository, leaving = _named(wiring, name)
     world = wiring.promotion_world(break_lock=break_lock)
-    plans = plan_rollback(Way(repository, leaving, _destination(wiring, repository, to)), targets, world)
+    way = Way(repository, leaving, _destination(wiring, repository, to), tuple(dict.fromkeys(activate or ())))
+    plans = plan_rollback(way, targets, world)
     for plan in plans:
         check_gates(plan)
         session.say(describe_plan(plan).replace("promote", "roll back to", 1))
     session.confirm(f"Roll back {len(targets)} target{'s' if len(targets) > 1 else ''}?", yes=yes)
     done = apply_rollback(plans, world, reason=reason, jobs=wiring.target_jobs)
     error = outcome_error(*done)
-    lines = [f"{one.target}\t{one.arrival.value}\t{one.digest}" for each in done for one in each.targets]
+    lines = [describe_promotion(each) for each in done]
     session.answer(rollback_document(repository, done, error), "\n".join(lines))
     if error is not None:
         session.fail(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagepipe.cli.session import error_body
 from imagepipe.errors import ImagepipeError, PartialError
@@ -42,6 +42,9 @@ def describe_plan(plan: PromotionPlan) -> str:
         if one.previous is not None:
             now += f" (holds {len(one.previous)} of this repository)"
         lines.append(f"  {one.target.name} ({one.target.kind.value}): {now} to manifest {one.image.digest}, {how}")
+    if plan.activate:
+        names = ", ".join(plan.activate)
+        lines.append(f"  once every target holds everything, switch {names} on one target after another")
     return "\n".join(lines)
 
 
@@ -50,19 +53,22 @@ def _said(gate: GateVerdict) -> str:
 
 
 def describe_promotion(promotion: Promotion) -> str:
-    """Returns one line per target: the answer on stdout."""
-    return "\n".join(f"{one.target}\t{one.arrival.value}\t{one.digest}" for one in promotion.targets)
+    """Returns one line per target, and one per container that was to run the image there: the answer on stdout."""
+    return "\n".join(line for one in promotion.targets for line in _lines(one, str(one.digest)))
 
 
 def describe_bundle(done: Sequence[Promotion]) -> str:
     """Returns one line per target and image, the image in full where there are several."""
     if len(done) == 1:
         return describe_promotion(done[0])
-    rows = [(one.target, one.arrival.value, each.plan.image) for each in done for one in each.targets]
+    rows = [(one.target, _lines(one, str(each.plan.image))) for each in done for one in each.targets]
     order = list(_by_target(done))
-    return "\n".join(
-        f"{name}\t{outcome}\t{image}" for name, outcome, image in sorted(rows, key=lambda row: order.index(row[0]))
-    )
+    return "\n".join(line for _, lines in sorted(rows, key=lambda row: order.index(row[0])) for line in lines)
+
+
+def _lines(result: TargetResult, image: str) -> list[str]:
+    switched = [f"{result.target}\t{one.outcome.value}\t{image}\t{one.container}" for one in result.activations]
+    return [f"{result.target}\t{result.arrival.value}\t{image}", *switched]
 
 
 def bundle_document(done: Sequence[Promotion], error: ImagepipeError | None) -> dict[str, Any]:
@@ -104,18 +110,25 @@ def promotion_document(promotion: Promotion, error: ImagepipeError | None) -> di
 def outcome_error(*done: Promotion) -> ImagepipeError | None:
     """Returns the error that promotions made together end in, or None.
 
-    All targets failed: the first failure's own exit code. Some failed, or all arrived without a record: partial.
+    All targets failed: the first failure's own exit code. Some failed, or all arrived without a record: partial. A
+    target has not failed once it holds the images and its containers run them.
     """
     targets = _by_target(done)
     failed = {name: cause for name, results in targets.items() if (cause := _cause(results))}
-    first = next(iter(failed.values()), None)
-    if first is not None:
+    if failed:
+        well = [name for name in targets if name not in failed]
+        state = "held, but nothing is switched" if any(each.plan.activate for each in done) else "done"
+        first = next(iter(failed.values()))
         told = "; ".join(str(one.error) for one in failed.values())
-        if len(failed) == len(targets):
-            return _kind_of(first.error_kind)(told, hint=first.hint, cause=first.cause)
-        names = ", ".join(name for name in targets if name not in failed)
-        hint = first.hint or "repair the target, then run the same command again"
-        return PartialError(f"{told} (done: {names})", hint=hint, cause=first.cause)
+        return _whole(
+            _Fault(first.error_kind, told, first.hint, first.cause), f"{state}: {', '.join(well)}" if well else ""
+        )
+    unswitched = {name: fault for name, results in targets.items() if (fault := _unswitched(results))}
+    if unswitched:
+        first_name, *untried = unswitched
+        well = [name for name in targets if name not in unswitched]
+        left = f"; not tried: {', '.join(untried)}" if untried else ""
+        return _whole(unswitched[first_name], f"done: {', '.join(well)}{left}" if well else "")
     unrecorded = [each.record_error.message for each in done if each.record_error is not None]
     if unrecorded:
         return PartialError(
@@ -123,6 +136,35 @@ def outcome_error(*done: Promotion) -> ImagepipeError | None:
             hint="run the same command again: what arrived stays, and the record is attached",
         )
     return None
+
+
+class _Fault(NamedTuple):
+    """Why something failed."""
+
+    kind: str | None
+    message: str
+    hint: str | None
+    cause: Mapping[str, str] | None = None
+
+
+def _whole(fault: _Fault, done: str) -> ImagepipeError:
+    """Returns the fault as it is, or, where something is done nevertheless, as a partial failure that says what."""
+    if not done:
+        return _kind_of(fault.kind)(fault.message, hint=fault.hint, cause=fault.cause)
+    return PartialError(
+        f"{fault.message} ({done})",
+        hint=fault.hint or "repair the target, then run the same command again",
+        cause=fault.cause,
+    )
+
+
+def _unswitched(results: Sequence[TargetResult]) -> _Fault | None:
+    """Returns why a target's containers do not run what they should, or None where they do; the worst counts."""
+    bad = [one for result in results for one in result.activations if not one.outcome.good]
+    if not bad:
+        return None
+    worst = max(bad, key=lambda one: ("untouched", "restored", "broken").index(one.outcome.value))
+    return _Fault(worst.error_kind, str(worst.error), worst.hint)
 
 
 def _by_target(done: Sequence[Promotion]) -> Mapping[str, list[TargetResult]]:
@@ -143,10 +185,12 @@ def _target_document(results: Sequence[TargetResult]) -> dict[str, Any]:
     cause = _cause(results)
     blamed = next((one.left_out_for for one in results if one.left_out_for is not None), None)
     fresh = next((one for one in results if one.arrival.value == "promoted"), results[0])
+    activations = [one.to_json() for result in results for one in result.activations]
     document: dict[str, Any] = {
         "target": results[0].target,
         "kind": results[0].kind.value,
         "outcome": (cause or fresh).arrival.value,
+        **({"activation": activations} if activations else {}),
     }
     if cause is not None:
         document |= {

@@ -63,6 +63,15 @@ def promote(
         Path | None, typer.Option("--plan", help="Carry out exactly this saved plan.", show_default=False)
     ] = None,
     max_age: Annotated[float, typer.Option("--max-age", help="How old a saved plan may be, in hours.", min=0)] = 24.0,
+    activate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--activate",
+            help="A container on each target that is to run the image; may be repeated. None is switched before all "
+            "targets hold everything.",
+            show_default=False,
+        ),
+    ] = None,
     release_hold: Annotated[
         bool, typer.Option("--release-hold", help="Bring back what a target was rolled back from.")
     ] = False,
@@ -76,7 +85,7 @@ def promote(
     """Bring images, by digest, onto targets, and prove what arrived."""
     require_reason(reason, {"--override-freeze": override_freeze, "--break-lock": break_lock})
     if plan_file is not None:
-        if image or to or as_name or output or release_hold or override_freeze:
+        if image or to or as_name or output or activate or release_hold or override_freeze:
             raise UsageError("--plan holds image, targets and all: give nothing of that beside it")
         wiring = session.wiring(session.settings())
         world = wiring.promotion_world(break_lock=break_lock)
@@ -96,7 +105,7 @@ def promote(
     terms = Terms(release_hold, override_freeze)
     name = wiring.reference(as_name) if as_name else None
     asked = [(text, wiring.reference(text)) for text in image]
-    plans = make_plans(asked, targets, world, terms=terms, name=name)
+    plans = make_plans(asked, targets, world, terms=terms, name=name, activate=activate or ())
     _check(session, plans, later=output is not None)
     if output is not None or (not yes and sys.stdin.isatty()):
         plans = tuple(observe(plan, world, jobs=wiring.target_jobs) for plan in plans)

@@ -171,6 +171,11 @@ class Endpoint:
         with self._answer("GET", self._versioned(path), params=params) as response:
             return self._json(response)
 
+    def raw(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
+        """Returns the answer to a GET as it is; raises as `get`."""
+        with self._answer("GET", self._versioned(path), params=params) as response:
+            return self._body(response)
+
     def post(self, path: str, params: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None) -> Any:
         """Returns the decoded answer to a POST, None when it is empty.
 
@@ -231,7 +236,8 @@ class Endpoint:
             response.close()
 
     def _check(self, response: requests.Response, *, anonymous: bool) -> None:
-        if response.status_code < 300:
+        # 304 is how an engine says that a container is started or stopped already. Source: Docker Engine API 1.25.
+        if response.status_code < 300 or response.status_code == 304:
             return
         text = self._body(response).decode("utf-8", "replace")
         try:

@@ -21,6 +21,7 @@ _TAG_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
 # What is left of a tag's 128 characters for a name, after our prefix and a digest's first digits.
 _NAME_CHARS: Final = 96
 _GOOD: Final = ("promoted", "present")
+_RUN: Final = ("switched", "running")
 
 
 def head_tag(target: str) -> str:
@@ -153,6 +154,7 @@ class Entry:
         finished_at: ISO 8601 in UTC with `Z`.
         signed_by: Who signed the record.
         bundle: The other images that it was promoted with, as text.
+        activation: What became of containers that were to run it, by name.
     """
 
     record: Digest
@@ -167,11 +169,17 @@ class Entry:
     finished_at: str
     signed_by: str
     bundle: tuple[str, ...] = ()
+    activation: tuple[tuple[str, str], ...] = ()
 
     @property
     def good(self) -> bool:
         """Whether the target held the image then, proven."""
         return self.outcome in _GOOD
+
+    @property
+    def switched(self) -> bool:
+        """Whether every container that was to run the image did."""
+        return all(outcome in _RUN for _, outcome in self.activation)
 
     @property
     def finished(self) -> datetime | None:
@@ -217,6 +225,7 @@ class Entry:
                 finished_at=str(predicate.get("finishedOn") or ""),
                 signed_by=signed_by,
                 bundle=tuple(str(other) for other in predicate.get("bundle") or ()),
+                activation=tuple((str(one["container"]), str(one["outcome"])) for one in named.get("activation") or ()),
             )
         except VerificationError:
             raise

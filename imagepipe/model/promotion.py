@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from imagepipe.model.activation import Activation
 from imagepipe.model.approval import Request
 from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
@@ -98,6 +99,7 @@ class PromotionPlan:
         gates: Every verdict, also of gates that passed.
         copying: Where the image is copied from first, and how the copy is called; `image` is the copy then.
         beside: The other images of its bundle: a target takes all of them or counts as failed.
+        activate: The containers on each target that are to run it in the end.
     """
 
     requested: str
@@ -106,6 +108,7 @@ class PromotionPlan:
     gates: tuple[GateVerdict, ...]
     copying: Copying | None = None
     beside: tuple[Pinned, ...] = ()
+    activate: tuple[str, ...] = ()
 
     @property
     def source(self) -> Pinned:
@@ -136,6 +139,7 @@ class PromotionPlan:
             "gates": [{"gate": gate.gate, "passed": None if gate.waits else gate.passed} for gate in self.gates],
             **({"copy": self.copying.to_json()} if self.copying else {}),
             **({"bundle": [str(image) for image in self.beside]} if self.beside else {}),
+            **({"activate": list(self.activate)} if self.activate else {}),
         }
         return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
@@ -176,6 +180,7 @@ class TargetResult:
         cause: Why the registry refused, where it was asked; see `ImagepipeError`.
         duration_s: Wall time spent on it.
         left_out_for: The other image of the bundle whose failure this is, or None.
+        activations: What became of the containers that were to run it.
     """
 
     target: str
@@ -190,6 +195,12 @@ class TargetResult:
     duration_s: float = 0.0
     cause: Mapping[str, str] | None = field(default=None, hash=False)
     left_out_for: Pinned | None = None
+    activations: tuple[Activation, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether the target holds the image, and its containers run it."""
+        return self.arrival.good and all(one.outcome.good for one in self.activations)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the outcome as a JSON object; what does not apply is left out."""
@@ -205,6 +216,8 @@ class TargetResult:
             data["error"] = {"kind": self.error_kind, "message": self.error}
         if self.left_out_for is not None:
             data["left_out_for"] = str(self.left_out_for)
+        if self.activations:
+            data["activation"] = [one.to_json() for one in self.activations]
         return data
 
 

@@ -6,37 +6,22 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from imagepipe.errors import ImagepipeError, UsageError
 from imagepipe.events import Warned
 from imagepipe.model.host import Target
-from imagepipe.model.manifest import Manifest
-from imagepipe.model.promotion import Arrival, PromotionPlan, TargetPlan, TargetResult, Terms
+from imagepipe.model.promotion import Arrival, PromotionPlan, TargetResult, Terms
 from imagepipe.model.reference import Pinned, Reference
-from imagepipe.promote.execute import promote_to
+from imagepipe.promote.activate import choices
+from imagepipe.promote.execute import Item, failed, promote_to
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.ports import World
 
-__all__ = ["Item", "bundled", "deliver", "make_plans"]
+__all__ = ["bundled", "deliver", "make_plans"]
 
 _USUAL: Final = Terms()
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image for one target.
-
-    Attributes:
-        image: What is promoted.
-        plan: What the target must hold of it in the end.
-        manifest: The platform manifest.
-    """
-
-    image: Pinned
-    plan: TargetPlan
-    manifest: Manifest
 
 
 def make_plans(
@@ -46,6 +31,7 @@ def make_plans(
     *,
     terms: Terms = _USUAL,
     name: Reference | None = None,
+    activate: Sequence[str] = (),
 ) -> tuple[PromotionPlan, ...]:
     """Returns one plan per image, each naming the others; every gate of every image is asked, and no host is touched.
 
@@ -55,6 +41,7 @@ def make_plans(
         world: What is asked.
         terms: What else the operator says.
         name: What a single image is copied to first, and promoted as.
+        activate: The containers on each target that are to run one of the images in the end.
 
     Raises:
         NotFoundError: There is no such image.
@@ -75,29 +62,39 @@ def make_plans(
             world.events(Warned(requested, f"the same image as {other.requested}; it is promoted once"))
             continue
         plans[plan.image] = plan
-    return bundled(tuple(plans.values()))
+    return bundled(tuple(plans.values()), activate=activate)
 
 
-def bundled(plans: Sequence[PromotionPlan]) -> tuple[PromotionPlan, ...]:
-    """Returns the plans, each naming the images of the others."""
+def bundled(plans: Sequence[PromotionPlan], *, activate: Sequence[str] = ()) -> tuple[PromotionPlan, ...]:
+    """Returns the plans, each naming the images of the others, and the containers that one of the images is for."""
     images = [plan.image for plan in plans]
+    names = tuple(dict.fromkeys(activate))
     return tuple(
-        replace(plan, beside=tuple(image for image in images if image != plan.image)) if len(images) > 1 else plan
-        for plan in plans
+        replace(plan, beside=tuple(image for image in images if image != plan.image), activate=names) for plan in plans
     )
 
 
-def deliver(items: Sequence[Item], world: World, *, failure: ImagepipeError | None = None) -> tuple[TargetResult, ...]:
+def deliver(
+    items: Sequence[Item], world: World, *, activate: Sequence[str] = (), failure: ImagepipeError | None = None
+) -> tuple[TargetResult, ...]:
     """Makes one target hold all images of a bundle, one after another; once one fails, nothing more is tried there.
 
     Args:
         items: What goes there.
         world: What promotion talks to.
+        activate: Containers that must be there to be switched later on: better told before anything is pulled.
         failure: Why the target was not locked, so that it must not be touched.
 
     Returns:
         One result per image. When one failed, all did, and the others name it as the cause.
     """
+    target = items[0].plan.target
+    try:
+        if activate and failure is None:
+            choices(items, activate, world.connect(target))
+    except ImagepipeError as error:
+        why = error.doing(f"activate {', '.join(activate)} on {target.name}")
+        return tuple(failed(item.plan, why, proof={}, duration_s=0.0) for item in items)
     results = list[TargetResult]()
     for item in items:
         results.append(promote_to(item.plan, item.manifest, world, failure=failure))
@@ -107,7 +104,7 @@ def deliver(items: Sequence[Item], world: World, *, failure: ImagepipeError | No
 
 
 def _failed_together(items: Sequence[Item], results: Sequence[TargetResult]) -> tuple[TargetResult, ...]:
-    *arrived, failed = results
+    *arrived, cause_of_all = results
     at_fault = items[len(arrived)].image
     untried = [
         TargetResult(item.plan.target.name, item.plan.target.kind, Arrival.FAILED, item.plan.image.digest)
@@ -118,12 +115,12 @@ def _failed_together(items: Sequence[Item], results: Sequence[TargetResult]) -> 
         return replace(
             result,
             arrival=Arrival.FAILED,
-            error=f"left out with its bundle: {failed.error}",
-            error_kind=failed.error_kind,
-            hint=failed.hint,
-            exit_code=failed.exit_code,
-            cause=failed.cause,
+            error=f"left out with its bundle: {cause_of_all.error}",
+            error_kind=cause_of_all.error_kind,
+            hint=cause_of_all.hint,
+            exit_code=cause_of_all.exit_code,
+            cause=cause_of_all.cause,
             left_out_for=at_fault,
         )
 
-    return (*map(spoilt, arrived), failed, *map(spoilt, untried))
+    return (*map(spoilt, arrived), cause_of_all, *map(spoilt, untried))

@@ -5,6 +5,8 @@
 'promote_to'
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
@@ -24,12 +26,44 @@ from imagepipe.model.promotion import Arrival, TargetPlan, TargetResult
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.ports import HostPorts, World
 
-__all__ = ["promote_to"]
+__all__ = ["Item", "failed", "promote_to"]
 
 # Pulls are repeatable: layers that arrived are kept. Waits as VIC's own: lib/imagec/fetcher.go (5, 10 s).
 _PULL_WAITS_S: Final = (5.0, 10.0)
 # The empty layer, once per empty history entry in a VCH's pull stream. Source: VIC v1.5.8 lib/imagec/docker.go.
 _EMPTY_LAYER: Final = "a3ed95caeb02"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image for one target.
+
+    Attributes:
+        image: What is promoted.
+        plan: What the target must hold of it in the end.
+        manifest: The platform manifest.
+    """
+
+    image: Pinned
+    plan: TargetPlan
+    manifest: Manifest
+
+
+def failed(plan: TargetPlan, why: ImagepipeError, *, proof: Mapping[str, str], duration_s: float) -> TargetResult:
+    """Returns the outcome of a target that does not hold the planned image because of this error."""
+    return TargetResult(
+        target=plan.target.name,
+        kind=plan.target.kind,
+        arrival=Arrival.FAILED,
+        digest=plan.image.digest,
+        proof=proof,
+        error=why.message,
+        error_kind=why.kind,
+        hint=why.hint,
+        exit_code=why.exit_code,
+        cause=why.cause,
+        duration_s=duration_s,
+    )
 
 
 def promote_to(
@@ -52,20 +86,8 @@ def promote_to(
             arrival = _arrive(plan, manifest, world, proof)
             note.detail = f"{arrival.value} {plan.image.digest}"
     except ImagepipeError as error:
-        told = error.doing(f"promote {_short(plan.image)} to {target.name}")
-        return TargetResult(
-            target=target.name,
-            kind=target.kind,
-            arrival=Arrival.FAILED,
-            digest=plan.image.digest,
-            proof=proof,
-            error=told.message,
-            error_kind=told.kind,
-            hint=told.hint,
-            exit_code=told.exit_code,
-            cause=told.cause,
-            duration_s=monotonic() - started,
-        )
+        why = error.doing(f"promote {_short(plan.image)} to {target.name}")
+        return failed(plan, why, proof=proof, duration_s=monotonic() - started)
     return TargetResult(target.name, target.kind, arrival, plan.image.digest, proof, duration_s=monotonic() - started)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from imagepipe.errors import ImagepipeError
 from imagepipe.events import Warned
+from imagepipe.model.activation import Switched
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Signatory
 from imagepipe.model.ledger import Entry, Hold, Link, Previous, RecordKind, head_tag
@@ -66,8 +67,14 @@ class Linker:
             return None
         if any(result.arrival is not Arrival.PRESENT for result in self._record.targets):
             return None
+        if any(one.outcome is not Switched.RUNNING for result in self._record.targets for one in result.activations):
+            return None
         entries = list(self._newest.values())
-        said = [entry for entry in entries if entry and entry.good and entry.image == self._plan.image.digest]
+        said = [
+            entry
+            for entry in entries
+            if entry and entry.good and entry.switched and entry.image == self._plan.image.digest
+        ]
         if self._record.kind is RecordKind.PROMOTION:
             said = [entry for entry in said if entry.plan == str(self._plan.digest)]
         return said[0].record if said and len(said) == len(entries) else None

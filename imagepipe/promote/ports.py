@@ -15,6 +15,7 @@ from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.lock import Held
 from imagepipe.ports import Clock, ContainerHost, HostInventory, ImagePuller, ManifestSink, ManifestSource, Scans
+from imagepipe.ports.containers import ContainerRunner
 from imagepipe.ports.copying import ImageCopier
 
 __all__ = ["HostPorts", "World"]
@@ -27,6 +28,7 @@ class HostPorts:
     host: ContainerHost
     puller: ImagePuller
     inventory: HostInventory
+    runner: ContainerRunner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class World:
         clock: The time in records.
         pause: Sleeps for a number of seconds, between attempts at a pull.
         events: Where progress goes.
+        settle_s: How long a switched container must have run, in seconds.
+        switch_s: How long it may take to become healthy, in seconds.
     """
 
     source: ManifestSource
@@ -62,3 +66,5 @@ class World:
     clock: Clock
     pause: Callable[[float], None]
     events: EventSink
+    settle_s: float = 5.0
+    switch_s: float = 300.0

@@ -5,7 +5,7 @@
 'Promotion'
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,9 +19,11 @@ from imagepipe.model.ledger import RecordKind
 from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetResult
-from imagepipe.model.reference import Pinned, Reference
-from imagepipe.promote.bundle import Item, deliver
+from imagepipe.model.reference import Reference
+from imagepipe.promote.activate import Results, activate
+from imagepipe.promote.bundle import deliver
 from imagepipe.promote.copying import copy
+from imagepipe.promote.execute import Item
 from imagepipe.promote.linking import Linker
 from imagepipe.promote.plan import Subject, find_subject
 from imagepipe.promote.ports import World
@@ -98,7 +100,8 @@ def apply_all(
 ) -> tuple[Promotion, ...]:
     """Carries the plans out on all targets at once, and attaches one signed record to each image.
 
-    Images that go to the same target are one bundle there: it holds all of them in the end, or counts as failed.
+    Images that go to the same target are one bundle there: it holds all of them in the end, or counts as failed. Once
+    all targets hold everything, the containers that the plans name are switched.
     Each record is linked to the last one of each target in its image's repository.
 
     Args:
@@ -137,7 +140,10 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
         if plan.copying is not None:
             copy(plan.copying, world)
     started = world.clock.now()
-    results = _deliver(_by_host(plans, subjects), world, order)
+    loads, names = _loads(plans, subjects), plans[0].activate
+    results = _deliver(loads, names, world, order)
+    if names:
+        results = activate(loads, results, names, world)
     finished = world.clock.now()
     done = list[Promotion]()
     for plan, subject in zip(plans, subjects, strict=True):
@@ -165,14 +171,13 @@ def _subject(plan: PromotionPlan, world: World) -> Subject:
     return subject
 
 
-def _deliver(
-    hosts: Sequence[Sequence[Sequence[Item]]], world: World, order: _Order
-) -> Mapping[tuple[str, Pinned], TargetResult]:
-    """Returns what became of each image on each target, by the target's name and the image."""
+def _deliver(loads: Sequence[Sequence[Item]], names: Sequence[str], world: World, order: _Order) -> Results:
     failed = order.held.failed
     outcomes = fanout.each(
-        hosts,
-        lambda loads: [deliver(items, world, failure=failed.get(items[0].plan.target.host)) for items in loads],
+        _by_host(loads),
+        lambda host: [
+            deliver(items, world, activate=names, failure=failed.get(items[0].plan.target.host)) for items in host
+        ],
         jobs=order.jobs,
     )
     return {
@@ -214,17 +219,24 @@ def _put_on_record(
     return attached
 
 
-def _by_host(plans: Sequence[PromotionPlan], subjects: Sequence[Subject]) -> list[list[list[Item]]]:
-    """Returns per host, per target what goes there; a VCH has one pull at a time, as it stages layers in memory.
+def _loads(plans: Sequence[PromotionPlan], subjects: Sequence[Subject]) -> list[list[Item]]:
+    """Returns what goes to each target, in the order in which targets are first named."""
+    loads: dict[str, list[Item]] = {}
+    for plan, subject in zip(plans, subjects, strict=True):
+        for one in plan.targets:
+            loads.setdefault(one.target.name, []).append(Item(plan.image, one, subject.platform))
+    return list(loads.values())
+
+
+def _by_host(loads: Sequence[Sequence[Item]]) -> list[list[Sequence[Item]]]:
+    """Groups targets that are one host, so that a VCH has one pull at a time: it stages layers in memory.
 
     Source: VIC v1.5.8 lib/imagec (layers staged in the endpoint VM's /tmp), vmware/vic#8167.
     """
-    hosts: dict[str, dict[str, list[Item]]] = {}
-    for plan, subject in zip(plans, subjects, strict=True):
-        for one in plan.targets:
-            item = Item(plan.image, one, subject.platform)
-            hosts.setdefault(one.target.host, {}).setdefault(one.target.name, []).append(item)
-    return [list(targets.values()) for targets in hosts.values()]
+    hosts: dict[str, list[Sequence[Item]]] = {}
+    for items in loads:
+        hosts.setdefault(items[0].plan.target.host, []).append(items)
+    return list(hosts.values())
 
 
 def _stamp(moment: datetime) -> str:

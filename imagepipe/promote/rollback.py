@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imagepipe.errors import NotFoundError, RefusedError
 from imagepipe.events import Warned
@@ -32,11 +32,13 @@ class Way:
         repository: Whose images.
         leaving: The image that is to be left; None: whatever a target is at.
         to: The digest to go back to; None: each target's own last good one.
+        activate: The containers that are to run it in the end.
     """
 
     repository: Repository
     leaving: Digest | None = None
     to: Digest | None = None
+    activate: tuple[str, ...] = ()
 
 
 def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[PromotionPlan, ...]:
@@ -53,7 +55,7 @@ def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[Pr
     goals = dict[tuple[Digest, bool], list[Target]]()
     for target in targets:
         goals.setdefault(_goal(way, target, ledger, world), []).append(target)
-    return tuple(
+    plans = (
         make_plan(
             f"{way.repository}@{digest}",
             Reference(way.repository, digest=digest),
@@ -63,6 +65,7 @@ def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[Pr
         )
         for (digest, known), group in goals.items()
     )
+    return tuple(replace(plan, activate=way.activate) for plan in plans)
 
 
 def apply_rollback(

@@ -83,7 +83,10 @@ class SavedPlan:
             data = json.loads(text)
             schema = str(data["schema"])
             saved = cls(
-                plans=bundled([plan_of(one) for one in (_images(data) if schema == BUNDLE_SCHEMA else [data])]),
+                plans=bundled(
+                    [plan_of(one) for one in (_images(data) if schema == BUNDLE_SCHEMA else [data])],
+                    activate=[str(name) for name in data.get("activate", ())],
+                ),
                 created=datetime.strptime(data["created"], _TIME).replace(tzinfo=UTC),
                 policies={str(name): Digest.parse(digest) for name, digest in data["policies"].items()},
                 reason=str(data["reason"]),
@@ -130,6 +133,7 @@ class SavedPlan:
             "release_hold": self.terms.release_hold,
             "override_freeze": self.terms.override_freeze,
             "policies": {name: str(digest) for name, digest in self.policies.items()},
+            **({"activate": list(self.plans[0].activate)} if self.plans[0].activate else {}),
             **(images[0] if len(images) == 1 else {"images": images}),
         }
 
@@ -226,7 +230,7 @@ def _again(
             again.append(make_plan(plan.requested, reference, chosen, world, terms=terms, name=name))
         except NotFoundError as error:
             raise _stale(saved, [error.message]) from error
-    plans = bundled(again)
+    plans = bundled(again, activate=saved.plans[0].activate)
     _refuse(saved, _moved(saved, plans, world))
     _refuse(saved, _moved_holdings(saved.plans, plans))
     return plans

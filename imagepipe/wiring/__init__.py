@@ -187,6 +187,8 @@ class Wiring(Adapters):
             clock=self._clock,
             pause=time.sleep,
             events=self._events,
+            settle_s=self._settings.timeouts.settle_s,
+            switch_s=self._settings.timeouts.switch_s,
         )
 
     def protection(self) -> Protection:

@@ -228,13 +228,22 @@ class Adapters:
         from imagepipe.engine.identity import Pin
         from imagepipe.engine.inventory import EngineInventory
         from imagepipe.engine.puller import EnginePuller
+        from imagepipe.engine.runner import EngineRunner
         from imagepipe.promote.ports import HostPorts
         from imagepipe.wiring.explaining import ExplainedPuller
 
         endpoint = self._endpoint(target.host, target.cert_path, Pin.of(target))
         timeouts = self._settings.timeouts
         puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
-        return HostPorts(EngineHost(endpoint), ExplainedPuller(puller, self.explainer), EngineInventory(endpoint))
+        slow = self._endpoint(
+            target.host, target.cert_path, Pin.of(target), read_s=max(timeouts.read_s, timeouts.switch_s)
+        )
+        return HostPorts(
+            EngineHost(endpoint),
+            ExplainedPuller(puller, self.explainer),
+            EngineInventory(endpoint),
+            EngineRunner(slow, target.kind),
+        )
 
     def _lock(self, target: Target) -> HostLock:
         from imagepipe.engine.identity import Pin
@@ -242,7 +251,9 @@ class Adapters:
 
         return EngineLock(self._endpoint(target.host, target.cert_path, Pin.of(target)), target.kind)
 
-    def _endpoint(self, host: str, cert_path: str | None, pin: Pin | None = None) -> Endpoint:
+    def _endpoint(
+        self, host: str, cert_path: str | None, pin: Pin | None = None, *, read_s: float | None = None
+    ) -> Endpoint:
         from imagepipe.engine.client import Endpoint
 
         timeouts = self._settings.timeouts
@@ -250,6 +261,6 @@ class Adapters:
             host,
             cert_path=cert_path,
             connect_timeout_s=timeouts.connect_s,
-            read_timeout_s=timeouts.read_s,
+            read_timeout_s=timeouts.read_s if read_s is None else read_s,
             pin=pin,
         )

@@ -18,6 +18,7 @@ from imagepipe.model.scan import ScanReport, Vulnerability
 from imagepipe.promote.ports import HostPorts, World
 from tests.contract.engine_memory import MemoryHost
 from tests.contract.registry_memory import MemoryRegistry
+from tests.contract.runner_memory import MemoryRunner
 from tests.contract.signing_memory import MemorySigner, MemoryVerifier
 
 CI = Identity("ci@example.com", "https://issuer.example")
@@ -70,6 +71,11 @@ class Small:
     locked: ImagepipeError | None = None
     held: Held = field(default_factory=Held)
     known: dict[str, Target] = field(default_factory=dict)
+    runners: dict[str, MemoryRunner] = field(default_factory=dict)
+
+    def runner(self, name: str) -> MemoryRunner:
+        """Returns what replaces containers on a target, always the same one."""
+        return self.runners.setdefault(name, MemoryRunner(self.hosts[name]))
 
     def target(self, name: str, kind: TargetKind = TargetKind.VCH, *, host: str | None = None) -> Target:
         if name not in self.hosts:
@@ -126,4 +132,4 @@ class Small:
         if target.name in self.connect_errors:
             raise self.connect_errors[target.name]
         host = self.hosts[target.name]
-        return HostPorts(host, host, host)
+        return HostPorts(host, host, host, self.runner(target.name))
