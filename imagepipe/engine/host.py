@@ -4,6 +4,7 @@
 'EngineHost'
 """
 
+import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -76,6 +77,8 @@ class EngineHost:
     def probe(self, image: Pinned) -> None:
         """Creates a container from `repository@digest` and removes it again: the layers are really there.
 
+        What a probe left behind that was killed between the two is removed as well.
+
         Raises:
             RefusedError: It cannot be created.
             AccessError, UnavailableError: The host refuses us, or is away.
@@ -99,6 +102,21 @@ class EngineHost:
             self._remove_quietly(name)
             raise
         self._remove(name)
+        for left in self._left_behind():
+            self._remove_quietly(left)
+
+    def _left_behind(self) -> list[str]:
+        """Returns the ids of probes that nobody removed.
+
+        One that was made by another machine just now may be among them: it has proven what it was made for, and its
+        maker does not mind that it is gone.
+        """
+        try:
+            ours = {"all": "1", "filters": json.dumps({"label": [PROBE_LABEL]})}
+            found = self._endpoint.get("/containers/json", params=ours)
+        except ImagepipeError:
+            return []  # the image is proven all the same
+        return [str(one["Id"]) for one in found or () if PROBE_LABEL in (one.get("Labels") or {})]
 
     def _remove(self, name: str) -> None:
         try:

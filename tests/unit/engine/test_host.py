@@ -122,3 +122,11 @@ def test_a_host_that_lists_nothing_is_told_with_what_we_wanted() -> None:
         pytest.raises(UnavailableError, match="holds and runs"),
     ):
         EngineInventory(Endpoint(there.address)).inventory()
+
+
+def test_a_host_that_lists_no_containers_after_a_probe_has_the_image_all_the_same() -> None:
+    made, gone = answer(b'{"Id":"x"}', "201 Created"), answer(b"", "204 No Content")
+    broken = answer(b'{"message":"busy"}', "500 Internal Server Error")
+    with host(answer(b'{"ApiVersion":"1.41"}'), made, gone, broken) as there:
+        EngineHost(Endpoint(there.address)).probe(IMAGE)
+    assert "/containers/json?all=1" in there.requests[3]
