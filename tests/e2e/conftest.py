@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from imagepipe.sandbox.layout import Layout
+from imagepipe.sandbox.processes import end_all
+
 pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.ledger", "tests.e2e.registry", "tests.e2e.traces")
 
 from tests.e2e.box import Box  # noqa: E402 - assertions in helpers are rewritten only when told so before the import
@@ -60,6 +63,7 @@ def box(folder: Path, cli: Cli) -> Iterator[Box]:
     finally:
         cli.environ = {}
         down = cli.run("sandbox", "down", "--dir", str(directory), "--json", deadline_s=UP_S)
+        end_all((), world_id=Layout.at(directory).world_id)  # what tests started again is theirs to reap
     assert down.ok().json()["was_up"] is True
     assert traces(directory) == set()
     assert machine() == before

@@ -130,7 +130,7 @@ def test_what_harbor_forbids_a_target_to_pull_is_told_in_its_words(box: Box, cli
         run = cli.run(*promote(image, *BOTH))
     finally:
         trust("false")
-    told = run.fails(6, "The image is not signed by notation", hint="the project's policy in Harbor", schema=PROMOTE)
+    told = run.fails(6, "The image is not signed by notation", hint="notation sign", schema=PROMOTE)
     assert outcomes(told) == dict.fromkeys(BOTH, "failed")
     assert "trying again" not in run.err
     assert outcomes(cli.run(*promote(image, *BOTH)).ok().json()) == dict.fromkeys(BOTH, "promoted")
