@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Force", "ProjectName", "Yes", "open_harbor", "principal_of", "protect", "why_refused"]
 
 # Whoever presses TAB waits no longer.
-_COMPLETION_S = 2.0
+_COMPLETION_S = 4.0
 # A handful of requests; who waits longer would rather have the refusal alone.
 _CAUSE_S = 8.0
 

@@ -139,7 +139,7 @@ def test_a_token_that_is_not_valid_yet_is_refused(sigstore: Sigstore) -> None:
     raw = sigstore.mint(**EMAIL_CLAIMS, nbf=int(time.time()) + 300)
     error = failure(raw, KeylessWorld(sigstore).trust)
     assert isinstance(error, IdentityError)
-    assert "is not valid now" in error.message
+    assert "is valid from" in error.message
 
 
 def test_a_certificate_that_does_not_lead_back_to_the_trust_file_is_a_wrong_setting(
