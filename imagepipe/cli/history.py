@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imagepipe.model.digest import Digest
     from imagepipe.model.reference import Repository
-    from imagepipe.promote.history import Happening
+    from imagepipe.promote.history import Happening, OnTarget
     from imagepipe.promote.ledger import Chain
     from imagepipe.promote.record import Promotion
     from imagepipe.wiring import Wiring
@@ -46,7 +46,6 @@ def rollback(
         str | None,
         typer.Option("--to", help="The digest or tag to go back to; default: the last good one.", show_default=False),
     ] = None,
-    break_lock: BreakLock = False,
     activate: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +54,7 @@ def rollback(
             show_default=False,
         ),
     ] = None,
+    break_lock: BreakLock = False,
     yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
 ) -> None:
@@ -195,11 +195,15 @@ def describe_history(entries: Sequence[Happening]) -> str:
     """Returns one line per entry: when, what, which image, where, on whose word."""
     lines = []
     for one in entries:
-        where = ", ".join(f"{at.target} #{at.sequence} {at.outcome}".rstrip() for at in one.targets)
+        where = ", ".join(f"{at.target} #{at.sequence} {at.outcome}{_switched(at)}".rstrip() for at in one.targets)
         told = [one.at or "-", one.kind, one.image.short, where or "-", one.standing.value, one.by or "-"]
         beside = f"with {', '.join(one.bundle)}" if one.bundle else ""
         lines.append("\t".join([*told, *(text for text in (beside, one.reason, one.why) if text)]))
     return "\n".join(lines)
+
+
+def _switched(at: OnTarget) -> str:
+    return f" ({', '.join(f'{name} {outcome}' for name, outcome in at.activation)})" if at.activation else ""
 
 
 def _named(wiring: Wiring, text: str) -> tuple[Repository, Digest | None]:

@@ -167,7 +167,7 @@ def condition_of(found: Mapping[str, Any], last_words: tuple[str, ...] = ()) -> 
     health = str((state.get("Health") or {}).get("Status") or "")
     told = str(state.get("Status") or "").lower() or ("running" if running else "stopped")
     if not running:
-        told = "is restarting" if restarting else f"{told} with code {state.get('ExitCode')}"
+        told = "restarting" if restarting else f"{told} with code {state.get('ExitCode')}"
         told += f": {redact(str(state['Error']))}" if state.get("Error") else ""
     return Condition(
         running=running,

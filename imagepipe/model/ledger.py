@@ -14,7 +14,7 @@ from typing import Any, Final
 from imagepipe.errors import ImagepipeError, VerificationError
 from imagepipe.model.digest import Digest
 
-__all__ = ["Entry", "Hold", "Link", "Previous", "RecordKind", "head_tag"]
+__all__ = ["Entry", "Hold", "Link", "Previous", "RecordKind", "activation_of", "head_tag"]
 
 _HEAD: Final = "imagepipe-head."
 _TAG_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
@@ -31,6 +31,13 @@ def head_tag(target: str) -> str:
     """
     name = "".join(char if char in _TAG_CHARS else "-" for char in target)[:_NAME_CHARS]
     return f"{_HEAD}{name}" if name == target else f"{_HEAD}{name}-{Digest.of(target.encode()).short}"
+
+
+def activation_of(named: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Returns what a target's entry in a record says of containers that were to run the image: names and outcomes."""
+    told = named.get("activation")
+    rows = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    return tuple((str(one.get("container") or ""), str(one.get("outcome") or "")) for one in rows)
 
 
 class RecordKind(StrEnum):
@@ -225,7 +232,7 @@ class Entry:
                 finished_at=str(predicate.get("finishedOn") or ""),
                 signed_by=signed_by,
                 bundle=tuple(str(other) for other in predicate.get("bundle") or ()),
-                activation=tuple((str(one["container"]), str(one["outcome"])) for one in named.get("activation") or ()),
+                activation=activation_of(named),
             )
         except VerificationError:
             raise

@@ -73,7 +73,7 @@ class Desk:
     def given(self) -> dict[Pinned, Digest]:
         """Returns our approvals of this very plan that are there already, by image."""
         return {
-            plan.source: proof.attachment.descriptor.digest
+            plan.image: proof.attachment.descriptor.digest
             for plan in self._saved.plans
             for proof in self._world.reader.proofs(plan.source, APPROVAL_PREDICATE, (self.signatory,))
             if proof.verified.statement.predicate.get("seal") == str(self._saved.seal)
@@ -93,9 +93,9 @@ class Desk:
         before = self.given()
         records = dict(before)
         for plan in self._saved.plans:
-            if plan.source not in records:
+            if plan.image not in records:
                 with step(self._world.events, "approve", str(plan.source)):
-                    records[plan.source] = self._write(plan, reason)
+                    records[plan.image] = self._write(plan, reason)
         request = self._saved.request()
         gates = tuple(
             approval_gate(plan.source, policy, policy.approvals, request, self._world)

@@ -22,6 +22,7 @@ from imagepipe.model.evidence import (
     Signatory,
 )
 from imagepipe.model.host import Target
+from imagepipe.model.ledger import activation_of
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.ports import World
@@ -48,10 +49,12 @@ class OnTarget:
     target: str
     outcome: str
     sequence: int
+    activation: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as a JSON object."""
-        return {"target": self.target, "outcome": self.outcome, "sequence": self.sequence}
+        switched = {"activation": dict(self.activation)} if self.activation else {}
+        return {"target": self.target, "outcome": self.outcome, "sequence": self.sequence} | switched
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ def merged(found: Sequence[Chain], beside: Sequence[Happening] = ()) -> tuple[Ha
 
 def _placed(target: str, place: Place, latest: str) -> Happening:
     entry = place.entry
-    on_target = OnTarget(target, entry.outcome if entry else "", place.sequence)
+    on_target = OnTarget(target, entry.outcome if entry else "", place.sequence, entry.activation if entry else ())
     if entry is None:
         return Happening(latest, "?", place.image, place.record, place.standing, targets=(on_target,), why=place.why)
     return Happening(
@@ -255,4 +258,4 @@ def _reason(kind: str, said: Mapping[str, Any]) -> str:
 def _on_target(said: Mapping[str, Any]) -> OnTarget:
     sequence = said.get("sequence")
     place = sequence if isinstance(sequence, int) else 0
-    return OnTarget(str(said.get("target") or ""), str(said.get("outcome") or ""), place)
+    return OnTarget(str(said.get("target") or ""), str(said.get("outcome") or ""), place, activation_of(said))

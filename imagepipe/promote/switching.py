@@ -107,7 +107,9 @@ class Switch:
         if self._was_running:
             found = self._runner.condition(self.name)
             if not found.running:
-                raise RefusedError(f"{self.name} was put back, but {_said(found)}", hint=f"look at {self.name} by hand")
+                raise RefusedError(
+                    f"{self.name} was put back, but does not run: {_said(found)}", hint=f"look at {self.name} by hand"
+                )
         self.outcome = Switched.RESTORED
 
     def commit(self) -> None:
@@ -160,7 +162,7 @@ class Switch:
                 for line in found.last_words:
                     self._world.events(Output("activate", self.name, line))
                 raise RefusedError(
-                    f"{self.name} with {self.image} {_said(found)}",
+                    f"{self.name} with {self.image}: {_said(found)}",
                     hint="run it again with -v to see what it printed last, and mend the image",
                 )
             settled = waited_s >= self._world.settle_s
@@ -176,5 +178,4 @@ class Switch:
 
 
 def _said(found: Condition) -> str:
-    told = found.told if found.told.startswith("is ") else f"is {found.told}"
-    return f"{told}, started again {found.restarts} times" if found.restarts else told
+    return f"{found.told}, started again {found.restarts} times" if found.restarts else found.told

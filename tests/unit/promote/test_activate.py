@@ -3,15 +3,18 @@ from typing import Any
 
 import pytest
 
+from imagepipe.cli.history import describe_history
 from imagepipe.cli.outcome import bundle_document, describe_promotion, outcome_error
 from imagepipe.errors import DeadlineError, ImagepipeError, NotFoundError, PartialError, RefusedError, UnavailableError
 from imagepipe.events import Output, Warned
 from imagepipe.model.activation import Activation, Switched
 from imagepipe.model.evidence import PROMOTION_PREDICATE
 from imagepipe.model.host import Container, TargetKind
+from imagepipe.model.lock import Held
 from imagepipe.model.promotion import Arrival
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.bundle import make_plans
+from imagepipe.promote.history import chains, merged, timeline
 from imagepipe.promote.record import Promotion, apply_all
 from imagepipe.promote.rollback import Way, apply_rollback, plan_rollback
 from imagepipe.promote.saved import SavedPlan
@@ -89,6 +92,11 @@ def test_a_container_is_switched_to_the_image_of_its_repository_on_every_target(
         f"vch-a\tpromoted\t{two.digest}",
         f"vch-a\tswitched\t{two.digest}\tweb",
     ]
+    world = fleet.small.world()
+    (told,) = timeline(two, (CI,), world)[1:]
+    assert told == merged(chains(WEB, fleet.targets, world))[0]
+    assert "vch-a #1 promoted (web switched), engine-a #1 promoted (web switched)" in describe_history([told])
+    assert told.targets[0].to_json()["activation"] == {"web": "switched"}
     assert sum(fleet.small.paused_s) == 10, "it is looked at for five seconds on each target"
 
 
@@ -145,8 +153,8 @@ def test_nothing_is_switched_anywhere_unless_every_target_holds_everything() -> 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda fleet, runner: runner.crashing.add(fleet.second[WEB]), "is exited with code 1"),
-        (lambda fleet, runner: runner.health.update({fleet.second[WEB]: ["starting", "unhealthy"]}), "is running"),
+        (lambda fleet, runner: runner.crashing.add(fleet.second[WEB]), ": exited with code 1"),
+        (lambda fleet, runner: runner.health.update({fleet.second[WEB]: ["starting", "unhealthy"]}), ": running"),
         (lambda fleet, runner: runner.restarts.update({fleet.second[WEB]: 2}), "started again 2 times"),
     ],
 )
@@ -307,7 +315,7 @@ def test_what_was_put_back_and_does_not_run_is_said() -> None:
     fleet.runner().crashing |= {fleet.first[WEB], fleet.second[WEB]}
     done = fleet.promote("web")
     assert outcomes(done)["vch-a", "web"] == "broken"
-    assert "web was put back, but is exited with code 1" in str(outcome_error(*done))
+    assert "web was put back, but does not run: exited with code 1" in str(outcome_error(*done))
 
 
 def test_an_old_container_that_cannot_be_removed_is_told_and_removed_the_next_time() -> None:
@@ -478,3 +486,15 @@ def test_a_target_that_went_away_between_the_phases_is_told() -> None:
             UnavailableError("activate web on engine-a: gone"),
         ),
     )
+
+
+def test_a_target_that_could_not_be_locked_is_not_even_looked_at_and_nothing_is_switched() -> None:
+    fleet = Fleet()
+    fleet.small.held = Held(failed={fleet.targets[1].host: UnavailableError("nobody answers")})
+    fleet.small.connect_errors["engine-a"] = RefusedError("looked at all the same")
+    done = fleet.promote("web")
+    error = outcome_error(*done)
+    assert isinstance(error, PartialError)
+    assert "nobody answers (held, but nothing is switched: vch-a)" in error.message
+    assert fleet.runner("engine-a").calls == []
+    assert fleet.running("vch-a")
