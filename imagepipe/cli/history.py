@@ -46,6 +46,7 @@ def rollback(
         str | None,
         typer.Option("--to", help="The digest or tag to go back to; default: the last good one.", show_default=False),
     ] = None,
+    break_lock: BreakLock = False,
     activate: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +55,6 @@ def rollback(
             show_default=False,
         ),
     ] = None,
-    break_lock: BreakLock = False,
     yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
 ) -> None:
