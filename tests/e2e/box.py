@@ -57,6 +57,10 @@ class Host:
         """Returns the ids of all containers, ended ones too."""
         return [row["Id"] for row in self.get("/v1.25/containers/json", all="1").json()]
 
+    def volumes(self) -> list[str]:
+        """Returns the names of all volumes."""
+        return [row["Name"] for row in self.get("/v1.25/volumes").json()["Volumes"] or ()]
+
 
 @dataclass(slots=True)
 class Box:

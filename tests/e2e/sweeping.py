@@ -87,7 +87,7 @@ class Sweep:
         assert {one["outcome"] for one in json.loads(life.out)["targets"]} <= {"promoted", "present"}, death
         for target in TARGETS:
             assert self.box.host(target).holds(there), death
-            assert self.box.host(target).containers() == [], death
+            assert (self.box.host(target).containers(), self.box.host(target).volumes()) == ([], []), death
         self.records += 1
         return life
 
