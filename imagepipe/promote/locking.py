@@ -41,10 +41,19 @@ class TargetLocks:
         folder: Where the files are; made when it is not there.
         wait_s: How long to wait for another promotion, in seconds.
         pause: Sleeps for a number of seconds.
+        machine_id: The file that tells machines apart; it need not be there.
     """
 
-    def __init__(self, folder: Path, *, wait_s: float, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        wait_s: float,
+        pause: Callable[[float], None] = time.sleep,
+        machine_id: Path = _MACHINE_ID,
+    ) -> None:
         self._folder = folder
+        self._machine_id = machine_id
         self.wait_s = wait_s
         self.pause = pause
 
@@ -69,7 +78,7 @@ class TargetLocks:
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            machine = f"{_once(self._folder / 'id')} {_read(_MACHINE_ID)} {socket.gethostname()}"
+            machine = f"{_once(self._folder / 'id')} {_read(self._machine_id)} {socket.gethostname()}"
         except OSError as error:
             raise _unwritable(host, self._folder, error) from error
         return f"{Digest.of(machine.encode()).short}/{_file_name(host)}"

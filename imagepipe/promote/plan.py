@@ -19,10 +19,9 @@ from imagepipe.promote.copying import copy_gates
 from imagepipe.promote.gates import evaluate, hold_gate
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
-from imagepipe.subject import Subject
-from imagepipe.subject import find_subject as find
+from imagepipe.subject import find_subject
 
-__all__ = ["Subject", "find_subject", "holdings", "make_plan", "observe"]
+__all__ = ["holdings", "make_plan", "observe"]
 
 _USUAL: Final = Terms()
 
@@ -51,7 +50,7 @@ def make_plan(
         UnsupportedError: An index without linux/amd64, or a name in another registry.
         InputError: The name cannot be a copy's.
     """
-    subject = find_subject(reference, world)
+    subject = find_subject(reference, world.source)
     copying = Copying(subject.image, name) if name else None
     image = copying.image if copying else subject.image
     gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world, terms)
@@ -90,16 +89,6 @@ def holdings(
         if outcome.error is not None:
             world.events(Warned(outcome.item.name, f"what it holds is not known: {outcome.error.message}"))
     return {outcome.item.name: outcome.unwrap() for outcome in outcomes if outcome.error is None}
-
-
-def find_subject(reference: Reference, world: World) -> Subject:
-    """Returns the image that a reference names now, proven by digest.
-
-    Raises:
-        NotFoundError: There is no such image.
-        UnsupportedError: It is an index without linux/amd64.
-    """
-    return find(reference, world.source)
 
 
 def _plan_target(target: Target, image: Pinned) -> TargetPlan:

@@ -25,8 +25,8 @@ from imagepipe.promote.bundle import deliver
 from imagepipe.promote.copying import copy
 from imagepipe.promote.execute import Item
 from imagepipe.promote.linking import Linker
-from imagepipe.promote.plan import Subject, find_subject
 from imagepipe.promote.ports import World
+from imagepipe.subject import Subject, find_subject
 
 __all__ = ["Promotion", "apply", "apply_all", "check_gates"]
 
@@ -165,7 +165,7 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
 
 
 def _subject(plan: PromotionPlan, world: World) -> Subject:
-    subject = find_subject(Reference(plan.source.repository, digest=plan.source.digest), world)
+    subject = find_subject(Reference(plan.source.repository, digest=plan.source.digest), world.source)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
     return subject

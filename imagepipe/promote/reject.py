@@ -12,8 +12,8 @@ from imagepipe.events import step
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import REJECTION_PREDICATE, Signatory, Statement
 from imagepipe.model.reference import Pinned, Reference
-from imagepipe.promote.plan import find_subject
 from imagepipe.promote.ports import World
+from imagepipe.subject import find_subject
 
 __all__ = ["Rejection", "reject"]
 
@@ -49,7 +49,7 @@ def reject(reference: Reference, reason: str, world: World) -> Rejection:
             f"no policy trusts {signatory}, so its rejection would stop nothing",
             hint="reject as somebody whom a policy's signed_by names",
         )
-    subject = find_subject(reference, world)
+    subject = find_subject(reference, world.source)
     now = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     manifests = dict.fromkeys((subject.manifest.descriptor, subject.platform.descriptor))
     records = []

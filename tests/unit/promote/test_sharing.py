@@ -244,9 +244,12 @@ def test_all_who_come_first_to_a_folder_at_once_are_one_machine(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["id"]
 
 
-def test_a_machine_without_an_id_has_a_place_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagepipe.promote.locking._MACHINE_ID", tmp_path / "none")
-    assert TargetLocks(tmp_path, wait_s=0).place(A.host).endswith(".lock")
+def test_a_machine_without_an_id_has_a_place_of_its_own_all_the_same(tmp_path: Path) -> None:
+    without = TargetLocks(tmp_path, wait_s=0, machine_id=tmp_path / "none").place(A.host)
+    named = tmp_path / "machine-id"
+    named.write_text("0123456789abcdef")
+    assert without.endswith(".lock")
+    assert without != TargetLocks(tmp_path, wait_s=0, machine_id=named).place(A.host)
 
 
 def test_a_folder_that_cannot_be_written_has_no_place(tmp_path: Path) -> None:
