@@ -193,7 +193,7 @@ def test_a_second_promotion_to_a_target_waits_for_the_first(box: Box, cli: Cli, 
 
 
 def test_two_promotions_from_two_machines_at_once_are_both_on_record(box: Box, cli: Cli, image: str) -> None:
-    """A lock on one machine tells the other nothing; the ledger must."""
+    """What one machine locks for itself tells the other nothing; the lock on the target does, and the second waits."""
     repository = image.partition("/")[2].partition("@")[0]
     other = box.registry.push(repository, "2", hand_made(f"{image} the other"))
     cli.run("sign", other).ok()

@@ -12,8 +12,8 @@ from tests.e2e.sweeping import Sweep, deaths
 
 pytestmark = pytest.mark.sandbox
 
-# Events, and what others see: the carrier's tag, a probe's container, the record, and the tag of the newest one.
-PROMOTING = ("event", "containers/create", "manifests/")
+# Events, and what others see: the lock, the carrier's tag, a probe's container, the record, and the tag of the newest.
+PROMOTING = ("event", "volumes/", "containers/create", "manifests/")
 # The way of a rollback is the same, up to its record.
 RETURNING = ("event -> record", "manifests/sha256:", "manifests/imagepipe-head.vch-a", "event ok record")
 
@@ -25,9 +25,9 @@ def sweep(box: Box, cli: Cli, tmp_path: Path, request: pytest.FixtureRequest) ->
         yield made
 
 
-def test_a_promotion_survives_its_death_at_each_of_12_moments(sweep: Sweep) -> None:
+def test_a_promotion_survives_its_death_at_each_of_16_moments(sweep: Sweep) -> None:
     swept = deaths(sweep.promoted(None), PROMOTING)
-    assert len(swept) == 12
+    assert len(swept) == 16
     for death in swept:
         sweep.promoted(death)
     sweep.whole()
