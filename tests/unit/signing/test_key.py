@@ -12,6 +12,7 @@ from imagepipe.errors import SettingsError, VerificationError
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import SIGNATURE_PREDICATE, PublicKey, Statement
 from imagepipe.model.reference import Pinned
+from imagepipe.ports.diagnosis import PerishableSigner
 from imagepipe.signing.key import KeySigner, load_public_key, prove_with_keys
 
 IMAGE = Pinned.parse("vic.example/es-sandbox/hello@" + str(Digest.of(b"hello")))
@@ -134,3 +135,8 @@ def test_a_bundle_of_unknown_kind_is_refused() -> None:
     document = json.loads(signer.sign([STATEMENT])[0].raw) | {"mediaType": "application/json"}
     with pytest.raises(VerificationError, match="unknown media type 'application/json'"):
         prove_with_keys(json.dumps(document).encode(), [signer.signatory()])
+
+
+def test_a_doctor_is_told_that_a_key_does_not_end_by_itself() -> None:
+    signer: PerishableSigner = KeySigner("ci", P256)
+    assert signer.expires_at() is None
