@@ -8,6 +8,7 @@ fails on a broken one.
 'unix:///run/docker.sock'
 """
 
+import base64
 import json
 import re
 import socket
@@ -22,8 +23,6 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import requests
-from docker.auth import encode_header
-from docker.transport import UnixHTTPAdapter
 
 from imagepipe.engine.failure import classify
 from imagepipe.engine.identity import Pin, PinnedAdapter
@@ -305,11 +304,11 @@ class Endpoint:
         session = requests.Session()
         # Proxies, .netrc and REQUESTS_CA_BUNDLE would otherwise override the address and the CA that were configured.
         session.trust_env = False
-        # A target is asked a handful of things minutes apart: idle connections would only go stale in between.
-        session.headers["Connection"] = "close"
         for scheme in ("http://", "https://"):
             session.mount(scheme, KeepaliveAdapter(self._timeout_s[0]))
         if self._base == _SOCKET_BASE:
+            from docker.transport import UnixHTTPAdapter  # late: it takes 25 ms, and no VCH is a socket
+
             self._knock(self.host.removeprefix("unix://"))
             session.mount("http+docker://", UnixHTTPAdapter(f"http+{self.host}", timeout=int(self._timeout_s[1])))
         elif self._cert_path is not None:
@@ -342,7 +341,8 @@ def auth_header(credential: Credential | None, registry: str) -> dict[str, str]:
         content = {"identitytoken": credential.password, "serveraddress": registry}
     else:
         content = {"username": credential.username, "password": credential.password, "serveraddress": registry}
-    return {_AUTH: encode_header(content).decode()}
+    # Source: moby api/types/registry/authconfig.go EncodeAuthConfig, base64.URLEncoding
+    return {_AUTH: base64.urlsafe_b64encode(json.dumps(content).encode()).decode()}
 
 
 def quoted(name: str) -> str:

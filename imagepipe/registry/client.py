@@ -8,6 +8,7 @@ Traceback (most recent call last):
 imagepipe.errors.NotFoundError: resolve vic.example/p/r:1: MANIFEST_UNKNOWN: manifest unknown (HTTP 404)
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -48,6 +49,7 @@ class RegistryClient:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
+        self._tagging = threading.Lock()
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Returns what the reference points at now; by digest if it has one, else by tag, `latest` if it has none."""
@@ -89,16 +91,18 @@ class RegistryClient:
         Source: Harbor v2.15.2 src/server/middleware/immutable/pushmf.go
         """
         name = repository.tagged(tag)
-        if self._points_at(name) == manifest.digest:
-            return
-        try:
-            self.put_manifest(repository, manifest.raw, manifest.media_type, tag)
-        except NotFoundError as error:
-            raise RefusedError(error.message, hint="push the image to this repository first") from error
-        except RefusedError:
+        # One at a time: who reads a tag while it is written may be told nonsense, and the second finds it done.
+        with self._tagging:
             if self._points_at(name) == manifest.digest:
                 return
-            raise
+            try:
+                self.put_manifest(repository, manifest.raw, manifest.media_type, tag)
+            except NotFoundError as error:
+                raise RefusedError(error.message, hint="push the image to this repository first") from error
+            except RefusedError:
+                if self._points_at(name) == manifest.digest:
+                    return
+                raise
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         """Returns all tags of a repository, page after page; none where there is no such repository.

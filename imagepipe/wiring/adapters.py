@@ -65,6 +65,7 @@ class Adapters:
         self._events = events
         self._environ = os.environ if environ is None else environ
         self._clock = SystemClock()
+        self._endpoints: dict[Target, Endpoint] = {}
 
     @cached_property
     def registry(self) -> RegistryClient:
@@ -232,7 +233,7 @@ class Adapters:
         from imagepipe.promote.ports import HostPorts
         from imagepipe.wiring.explaining import ExplainedPuller
 
-        endpoint = self._endpoint(target.host, target.cert_path, Pin.of(target))
+        endpoint = self._target_endpoint(target)
         timeouts = self._settings.timeouts
         puller = EnginePuller(endpoint, self._credentials, silence_s=timeouts.pull_s, total_s=timeouts.pull_s)
         slow = self._endpoint(
@@ -246,10 +247,17 @@ class Adapters:
         )
 
     def _lock(self, target: Target) -> HostLock:
-        from imagepipe.engine.identity import Pin
         from imagepipe.engine.lock import EngineLock
 
-        return EngineLock(self._endpoint(target.host, target.cert_path, Pin.of(target)), target.kind)
+        return EngineLock(self._target_endpoint(target), target.kind)
+
+    def _target_endpoint(self, target: Target) -> Endpoint:
+        """Returns the one endpoint of a target: who it is and which API it speaks is asked once."""
+        from imagepipe.engine.identity import Pin
+
+        if target not in self._endpoints:
+            self._endpoints[target] = self._endpoint(target.host, target.cert_path, Pin.of(target))
+        return self._endpoints[target]
 
     def _endpoint(
         self, host: str, cert_path: str | None, pin: Pin | None = None, *, read_s: float | None = None

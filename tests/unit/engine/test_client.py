@@ -5,7 +5,11 @@ import errno
 import json
 import socket
 import ssl
+import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,62 @@ from tests.unit.engine.servers import answer, chunked, host
 
 VERSION = answer(b'{"Version":"20.10.24","ApiVersion":"1.41"}')
 NAME = Reference.parse("vic.example/es/hello:1.0")
+
+
+class Counting(ThreadingHTTPServer):
+    """A host that leaves connections open, and counts them; `hang_up` closes those that are open."""
+
+    def __init__(self) -> None:
+        self.connections: list[socket.socket] = []
+        super().__init__(("127.0.0.1", 0), Kept)
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        connection, address = super().get_request()
+        self.connections.append(connection)
+        return connection, address
+
+    def hang_up(self) -> None:
+        for connection in self.connections:
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+class Kept(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = b'{"ApiVersion":"1.25","Name":"vch"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *said: object) -> None:
+        pass
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    with Counting() as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        yield server
+        server.shutdown()
+        serving.join()
+
+
+def test_what_is_asked_in_a_row_goes_over_one_connection(counting: Counting) -> None:
+    endpoint = Endpoint(f"tcp://127.0.0.1:{counting.server_port}")
+    assert [endpoint.info()["Name"], endpoint.get("/images/json")["Name"]] == ["vch", "vch"]
+    assert len(counting.connections) == 1
+
+
+def test_a_connection_that_the_host_closed_meanwhile_is_replaced_without_a_word(counting: Counting) -> None:
+    endpoint = Endpoint(f"tcp://127.0.0.1:{counting.server_port}")
+    endpoint.info()
+    counting.hang_up()
+    time.sleep(0.05)  # until the kernel here has heard of it
+    assert endpoint.info()["Name"] == "vch"
+    assert len(counting.connections) == 2
 
 
 class Login:

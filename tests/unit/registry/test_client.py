@@ -1,3 +1,6 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 
@@ -88,7 +91,7 @@ def test_content_trust_refuses_in_harbors_words() -> None:
         script.client.resolve(REPOSITORY.tagged("1"))
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, PermissionRefusedError), (500, UnavailableError)])
+@pytest.mark.parametrize(("status", "kind"), [(403, PermissionRefusedError), (507, UnavailableError)])
 def test_a_registry_in_trouble_is_not_asked_in_two_ways(status: int, kind: type[ImagepipeError]) -> None:
     script = Script({("HEAD", "manifests/1"): httpx.Response(status)})
     for ask in (
@@ -105,6 +108,23 @@ def test_a_tag_that_already_points_there_is_not_written() -> None:
     script = Script({("HEAD", "manifests/1"): head(made.digest)})
     script.client.tag(REPOSITORY, made, "1")
     assert script.methods == ["HEAD"]
+
+
+def test_threads_that_make_one_tag_at_once_write_it_once() -> None:
+    made, script = image(), Script({("HEAD", "manifests/1"): httpx.Response(404)})
+
+    def put(request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            time.sleep(0.05)  # the other one looks meanwhile
+            script.answers = {("HEAD", "manifests/1"): head(made.digest)}
+            script.asked.append(request)
+            return httpx.Response(201, headers={"Docker-Content-Digest": str(made.digest)})
+        return script(request)
+
+    client = RegistryClient(Connections(transport_for=lambda _: httpx.MockTransport(put)))
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: client.tag(REPOSITORY, made, "1"), range(2)))
+    assert script.methods == ["HEAD", "PUT", "HEAD"]
 
 
 def test_an_immutable_tag_that_a_rival_put_there_first_is_as_good_as_ours() -> None:
