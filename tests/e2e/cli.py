@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import imagepipe
+from tests.e2e.warm import Warm
 
 DEADLINE_S = 90.0  # the slowest command takes about five seconds on two idle cores
 PROGRAM = (sys.executable, "-m", "imagepipe")
@@ -115,17 +117,9 @@ class Cli:
             deadline_s: A run that takes longer fails the test.
         """
         line = self._line(argv, config)
-        done = subprocess.run(
-            line,
-            cwd=cwd or self.home,
-            env=self._environment(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=deadline_s,
-            check=False,
-        )
-        return self._keep(line, done.returncode, done.stdout, done.stderr)
+        own, environ = line[len(PROGRAM) :], self._environment(env)
+        code, out, err = _warm().run(own, cwd=cwd or self.home, environ=environ, deadline_s=deadline_s)
+        return self._keep(line, code, out, err)
 
     def signalled(
         self, *argv: str, when: str, number: int, cwd: Path | None = None, deadline_s: float = DEADLINE_S
@@ -186,14 +180,30 @@ class Cli:
         return [*PROGRAM, *argv, *(("--config", str(config)) if config else ())]
 
     def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name.startswith(_MEASURING)}
-        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "PYTHONPATH": str(_SOURCE)}
-        return {**kept, **own, **self.environ, **(extra or {})}
+        return {**_surroundings(), "HOME": str(self.home), **self.environ, **(extra or {})}
 
     def _keep(self, line: Sequence[str], code: int, out: str, err: str) -> Run:
         run = Run(tuple(line), code, out, err)
         self.runs.append(run)
         return run
+
+
+def _surroundings() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_MEASURING)}
+    return {**kept, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(_SOURCE)}
+
+
+@cache
+def _warm() -> Warm:
+    """Returns the parent of this process's commands."""
+    return Warm(_surroundings())
+
+
+def cool() -> None:
+    """Ends the parent of this process's commands, if there is one."""
+    if _warm.cache_info().currsize:
+        _warm().close()
+        _warm.cache_clear()
 
 
 def _rest(child: "subprocess.Popen[str]", deadline_s: float) -> str:

@@ -14,7 +14,7 @@ from imagepipe.sandbox.processes import end_all
 pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.ledger", "tests.e2e.registry", "tests.e2e.traces")
 
 from tests.e2e.box import Box  # noqa: E402 - assertions in helpers are rewritten only when told so before the import
-from tests.e2e.cli import Cli  # noqa: E402 - the same
+from tests.e2e.cli import Cli, cool  # noqa: E402 - the same
 from tests.e2e.images import hand_made  # noqa: E402 - the same
 from tests.e2e.ledger import DOCKERFILE as PRINTS_ITS_PAGE  # noqa: E402 - the same
 from tests.e2e.ledger import Ledger  # noqa: E402 - the same
@@ -30,6 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ordered = sorted((items[index] for index in here), key=lambda item: item.path.name == "test_secrets.py")
     for index, item in zip(here, ordered, strict=True):
         items[index] = item
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cooled() -> Iterator[None]:
+    """Ends what the commands were forks of before coverage is reported: what it imported counts."""
+    yield
+    cool()
 
 
 @pytest.fixture(scope="package")
