@@ -10,6 +10,14 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER = ("tests/e2e", "tests/interop")
 # Those in it with sandboxes of their own, which make nothing on the machine that the others look at.
 APART = ("tests/e2e/test_dialects.py",)
+# Too many for one sandbox in a row: each of these has its own, the rest of the folder has another.
+UNITS = {
+    "faults": ("activation", "faults", "interruption", "refused_targets", "registry_lies", "sweep"),
+    "administration": (
+        *("administration", "doctor", "explained", "odd_names", "old_harbors"),
+        *("protection", "refused_access", "refused_input", "robot_secrets", "sandbox_cli", "targets"),
+    ),
+}
 
 
 def pytest_configure() -> None:
@@ -21,8 +29,19 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no type
     """Hands out whole files, and whole folders where these share a sandbox; the largest first."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return next((folder for folder in TOGETHER if file.startswith(f"{folder}/") and file not in APART), file)
+        file, _, test = nodeid.partition("::")
+        if file in APART:
+            return file
+        folder = next((folder for folder in TOGETHER if file.startswith(f"{folder}/")), None)
+        if folder is None:
+            return file
+        return f"{folder} {_unit(file, test)}" if folder == "tests/e2e" else folder
+
+
+def _unit(file: str, test: str) -> str:
+    """Returns which sandbox an end-to-end test is for; one that every sandbox has names it in brackets."""
+    name = file.rpartition("/test_")[2].removesuffix(".py")
+    return next((unit for unit, names in UNITS.items() if name in names or f"[{unit}]" in test), "")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import UNITS
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli
 
@@ -79,7 +80,8 @@ def running(box: Box) -> Iterator[tuple[str, str]]:
             yield f"{what} of {process['name']}", text
 
 
-def test_no_secret_is_anywhere_that_others_may_read(box: Box, cli: Cli) -> None:
+@pytest.mark.parametrize("unit", [*UNITS, "the rest"])
+def test_no_secret_is_anywhere_that_others_may_read(box: Box, cli: Cli, unit: str) -> None:
     wanted = secrets(box)
     seen = {"runs": [*printed(cli)], "files": [*written(box)], "registry": [*stored(box)], "processes": [*running(box)]}
     # What is no secret is found in each of them: so a secret would be, too.
