@@ -40,14 +40,14 @@ class Bench:
     """A sandbox, and both ways of bringing images through it: our command, and the docker command as its peer."""
 
     def __init__(self, box: Box) -> None:
-        self._box = box
+        self.box = box
         self._made = 0
 
     def fresh(self, size_mib: int) -> Work:
         """Returns a context of that size, which does not compress and shares no layer with any other."""
         self._made += 1
         name = f"random-{self._made}"
-        folder = self._box.folder / name
+        folder = self.box.folder / name
         context = folder / "context"
         share = size_mib * _PIECE_BYTES // (LAYERS * FILES_PER_LAYER)
         for layer in range(LAYERS):
@@ -60,13 +60,13 @@ class Bench:
         pipeline = {
             "version": 1,
             "name": name,
-            "project": self._box.document["registry"]["project"],
+            "project": self.box.document["registry"]["project"],
             "build": {"context": "../context", "args": {"BASE": "{registry}/es-sandbox/base:1"}},
             "tags": ["1"],
         }
         (folder / "pipelines" / f"{name}.yaml").write_text(json.dumps(pipeline))
         os.sync()
-        return Work(name, folder, f"{self._box.repository(name)}:1")
+        return Work(name, folder, f"{self.box.repository(name)}:1")
 
     def run(self, work: Work) -> Sample:
         """Builds, pushes, signs and proves it by `imagepipe run`."""
@@ -74,8 +74,8 @@ class Bench:
 
     def build_and_push(self, work: Work) -> Sample:
         """Builds and pushes it by the docker command."""
-        base = self._box.repository("base:1")
-        host = {"DOCKER_HOST": self._box.document["build_host"]["host"]}
+        base = self.box.repository("base:1")
+        host = {"DOCKER_HOST": self.box.document["build_host"]["host"]}
         built = self._docker(
             host, "build", "--build-arg", f"BASE={base}", "-t", work.image, str(work.folder / "context")
         )
@@ -88,27 +88,27 @@ class Bench:
 
     def pull(self, work: Work, target: str) -> Sample:
         """Brings it to a target by `docker pull`: by tag to a VCH, which knows no other way, else by digest."""
-        row = self._box.document["targets"][target]
+        row = self.box.document["targets"][target]
         host = {"DOCKER_HOST": row["host"], "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": row["cert_path"]}
         image = work.image
         if row["kind"] == "docker":
-            image = f"{self._box.repository(work.name)}@{self._box.harbor.digest(work.image)}"
+            image = f"{self.box.repository(work.name)}@{self.box.harbor.digest(work.image)}"
         return self._docker(host, "pull", image)
 
     def forget(self, *works: Work) -> None:
         """Removes contexts, and everything from the build host, so that the next build starts from nothing."""
         for work in works:
             shutil.rmtree(work.folder)
-        host = {"DOCKER_HOST": self._box.document["build_host"]["host"]}
+        host = {"DOCKER_HOST": self.box.document["build_host"]["host"]}
         self._docker(host, "system", "prune", "--all", "--force")
         os.sync()
 
     def _imagepipe(self, *words: str, cwd: Path) -> Sample:
-        return timed([sys.executable, "-m", "imagepipe", *words], self._box.environment, cwd)
+        return timed([sys.executable, "-m", "imagepipe", *words], self.box.environment, cwd)
 
     def _docker(self, host: dict[str, str], *words: str) -> Sample:
         # The builder inside the engine, which is the one that `imagepipe run` uses.
-        environment = self._box.harbor.environment | {"DOCKER_BUILDKIT": "0"} | host
+        environment = self.box.harbor.environment | {"DOCKER_BUILDKIT": "0"} | host
         return timed([peer("docker"), *words], environment)
 
 
