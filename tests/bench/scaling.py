@@ -1,7 +1,7 @@
 """One image to 1, 2, 4 and 8 engines: `imagepipe promote` against as many `docker pull` at once, and against one alone.
 
 Every engine is a real dockerd in its own namespace, as those of the sandbox are; all share this machine's cores and
-disk, so that what eight take at once says little of eight machines; what is outside of the slowest target is ours alone.
+disk, so that what eight take at once says little of eight machines. What is outside of the slowest target is ours.
 
     .venv/bin/python -m tests.bench.scaling [MIB] [COUNT]...
 """
