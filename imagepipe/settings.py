@@ -56,6 +56,7 @@ __all__ = [
     "SigningSettings",
     "TargetSettings",
     "Timeouts",
+    "cache_folder",
     "load_settings",
     "origins",
     "state_folder",
@@ -286,6 +287,11 @@ def _files(config_file: Path | None, cwd: Path, environ: Mapping[str, str]) -> I
 def state_folder(environ: Mapping[str, str]) -> Path:
     """Returns where things are kept between runs for this user on this machine; it need not be there."""
     return _users_folder(environ, "XDG_STATE_HOME", ".local/state")
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Returns where things are kept that may be lost, for this user on this machine; it need not be there."""
+    return _users_folder(environ, "XDG_CACHE_HOME", ".cache")
 
 
 def _users_folder(environ: Mapping[str, str], variable: str, default: str) -> Path:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.outbox import send_waiting, tell_waiting
 from imagepipe.cli.outcome import describe_plan, describe_promotion, outcome_error
 from imagepipe.cli.promotion import BreakLock, require_reason
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import ImagepipeError, VerificationError
+from imagepipe.errors import ImagepipeError, UnavailableError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imagepipe.model.digest import Digest
+    from imagepipe.model.host import Target
     from imagepipe.model.reference import Repository
     from imagepipe.promote.history import Happening, OnTarget
     from imagepipe.promote.ledger import Chain
+    from imagepipe.promote.offline import Offline
     from imagepipe.promote.record import Promotion
+    from imagepipe.promote.rollback import Way
     from imagepipe.wiring import Wiring
 
 __all__ = ["register"]
+
+_OFFLINE_HINT: Final = (
+    "try again in a while; or go back to what the targets still hold with --offline, and read what that cannot verify"
+)
+_TAG_HINT: Final = "name images by digest (`imagepipe status` tells): what a tag means cannot be asked now"
 
 Named = Annotated[
     str, typer.Argument(metavar="IMAGE|NAME", help="project/name[:tag|@digest], or a pipeline.", show_default=False)
@@ -55,6 +64,9 @@ def rollback(
             show_default=False,
         ),
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Where the registry is away: by what this machine has kept of it.")
+    ] = False,
     yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
 ) -> None:
@@ -63,6 +75,9 @@ def rollback(
     An IMAGE names what is to be left, a NAME whatever a target is at. What was left is not promoted to that target
     again until `imagepipe promote --release-hold`. A way back waits for no soak, freeze or approval; to go --to a
     digest that was never good there is no way back, and waits.
+
+    With --offline it also works while the registry is away, to what a target still holds and was proven to hold before.
+    What could not be checked then is told, and the signed record waits on this machine until the registry is back.
     """
     require_reason(reason, {"--break-lock": break_lock})
     from imagepipe.promote.record import check_gates
@@ -70,18 +85,64 @@ def rollback(
 
     wiring = session.wiring(session.settings())
     targets = wiring.targets(on)
-    repository, leaving = _named(wiring, name)
+    try:
+        repository, leaving = _named(wiring, name)
+        way = Way(repository, leaving, _destination(wiring, repository, to), tuple(dict.fromkeys(activate or ())))
+    except UnavailableError as error:
+        error.hint = _TAG_HINT
+        raise
     world = wiring.promotion_world(break_lock=break_lock)
-    way = Way(repository, leaving, _destination(wiring, repository, to), tuple(dict.fromkeys(activate or ())))
-    plans = plan_rollback(way, targets, world)
+    try:
+        send_waiting(session, wiring, world)
+        plans = plan_rollback(way, targets, world)
+    except UnavailableError as error:
+        if offline:
+            session.warn(f"the registry is away: {error.message}")
+            _roll_back_offline(session, (wiring, wiring.offline(world)), way, targets, yes=yes, reason=reason)
+            return
+        error.hint = _OFFLINE_HINT
+        raise
     for plan in plans:
         check_gates(plan)
         session.say(describe_plan(plan).replace("promote", "roll back to", 1))
     session.confirm(f"Roll back {len(targets)} target{'s' if len(targets) > 1 else ''}?", yes=yes)
     done = apply_rollback(plans, world, reason=reason, jobs=wiring.target_jobs)
+    _tell_rollback(session, repository, done, {})
+
+
+def _roll_back_offline(
+    session: Session,
+    through: tuple[Wiring, Offline],
+    way: Way,
+    targets: tuple[Target, ...],
+    *,
+    yes: bool,
+    reason: str,
+) -> None:
+    from imagepipe.promote.offline import apply_offline, plan_offline, unverified
+    from imagepipe.promote.record import check_gates
+
+    wiring, kept = through
+    plans = plan_offline(way, targets, kept)
+    for plan in plans:
+        check_gates(plan)
+        session.say(describe_plan(plan, pulls=False).replace("promote", "roll back, OFFLINE, to", 1))
+        for gap in unverified(plan, kept):
+            session.warn(f"NOT VERIFIED: {gap}")
+    session.confirm(f"Roll back {len(targets)} target{'s' if len(targets) > 1 else ''} offline?", yes=yes)
+    done = apply_offline(plans, kept, reason=reason, jobs=wiring.target_jobs)
+    waiting = [one.waiting for one in done if one.waiting]
+    for one in waiting:
+        session.warn(f"the signed record waits in {one.file}; once the registry is back: imagepipe outbox --send")
+    gaps = list(dict.fromkeys(gap for one in done for gap in one.unverified))
+    told = {"offline": {"unverified": gaps, "waiting": [one.to_json() for one in waiting]}}
+    _tell_rollback(session, way.repository, [one.promotion for one in done], told)
+
+
+def _tell_rollback(session: Session, repository: Repository, done: Sequence[Promotion], more: dict[str, Any]) -> None:
     error = outcome_error(*done)
     lines = [describe_promotion(each) for each in done]
-    session.answer(rollback_document(repository, done, error), "\n".join(lines))
+    session.answer(rollback_document(repository, done, error) | more, "\n".join(lines))
     if error is not None:
         session.fail(error)
         raise Failure(error.exit_code)
@@ -109,7 +170,8 @@ def history(session: Session, name: Named) -> None:
             f"the ledger of {repository} is broken: {'; '.join(broken)}",
             hint="find out who deleted or wrote records in this repository; the registry's audit log says",
         )
-    document = history_document(str(about), entries, found)
+    waiting = tell_waiting(session, wiring, [repository], [target.name for target in targets])
+    document = history_document(str(about), entries, found) | {"waiting": [one.to_json() for one in waiting]}
     session.answer(document | ({"error": error_body(error)} if error else {}), describe_history(entries))
     for note in (f"{chain.target}: {one}" for chain in found for one in chain.notes):
         session.say(f"note: {note}")
@@ -196,7 +258,8 @@ def describe_history(entries: Sequence[Happening]) -> str:
     lines = []
     for one in entries:
         where = ", ".join(f"{at.target} #{at.sequence} {at.outcome}{_switched(at)}".rstrip() for at in one.targets)
-        told = [one.at or "-", one.kind, one.image.short, where or "-", one.standing.value, one.by or "-"]
+        kind = f"{one.kind} OFFLINE" if one.unverified else one.kind
+        told = [one.at or "-", kind, one.image.short, where or "-", one.standing.value, one.by or "-"]
         beside = f"with {', '.join(one.bundle)}" if one.bundle else ""
         lines.append("\t".join([*told, *(text for text in (beside, one.reason, one.why) if text)]))
     return "\n".join(lines)

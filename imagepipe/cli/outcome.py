@@ -30,14 +30,15 @@ def describe_plans(plans: Sequence[PromotionPlan]) -> str:
     return "\n".join([*lines, *map(describe_plan, plans)])
 
 
-def describe_plan(plan: PromotionPlan) -> str:
-    """Returns the plan of one image."""
+def describe_plan(plan: PromotionPlan, *, pulls: bool = True) -> str:
+    """Returns the plan of one image; without `pulls` it only goes where it is."""
     lines = [f"promote {plan.image}", f"  requested as {plan.requested}; plan {plan.digest.short}"]
     if plan.copying:
         lines.append(f"  copy {plan.copying.source} inside the registry, named {plan.copying.name} when all is there")
     lines += [f"  gate {gate.gate}: {_said(gate)}: {gate.reason}" for gate in plan.gates]
     for one in plan.targets:
         how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
+        how = how if pulls else "nothing is pulled"
         now = f"from {one.current}" if one.current else "from nothing on record"
         if one.previous is not None:
             now += f" (holds {len(one.previous)} of this repository)"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.outbox import require_readable, send_waiting
 from imagepipe.cli.outcome import bundle_document, describe_bundle, describe_plans, outcome_error
 from imagepipe.cli.session import Session
 from imagepipe.errors import GateError, InputError, NotFoundError, UsageError
@@ -89,6 +90,8 @@ def promote(
             raise UsageError("--plan holds image, targets and all: give nothing of that beside it")
         wiring = session.wiring(session.settings())
         world = wiring.promotion_world(break_lock=break_lock)
+        require_readable(wiring)
+        send_waiting(session, wiring, world)
         _promote_saved(session, plan_file, (wiring, world), max_age, yes=yes, reason=reason)
         return
     if not image or not to:
@@ -102,6 +105,9 @@ def promote(
     wiring = session.wiring(session.settings())
     targets = wiring.targets(to)
     world = wiring.promotion_world(break_lock=break_lock)
+    require_readable(wiring)
+    if output is None:
+        send_waiting(session, wiring, world)
     terms = Terms(release_hold, override_freeze)
     name = wiring.reference(as_name) if as_name else None
     asked = [(text, wiring.reference(text)) for text in image]

@@ -93,6 +93,11 @@ class Session:
         if not self.quiet:
             sys.stderr.write(text + "\n")
 
+    def warn(self, text: str) -> None:
+        """Prints a line for people on stderr, with -q too: what was done is weaker than it looks."""
+        self.close()
+        sys.stderr.write(f"warning: {text}\n")
+
     def fail(self, error: ImagepipeError) -> None:
         """Prints an error: message and hint on stderr, the error document on stdout with --json."""
         self.close()

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.outbox import tell_waiting
 from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import DriftError, ImagepipeError, PartialError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from imagepipe.promote.outbox import Waiting
     from imagepipe.promote.past import Past
     from imagepipe.promote.status import HeldImage, TargetStatus
 
@@ -72,7 +74,8 @@ def status(
         return
     found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
     error = _status_error(found) or (_drift(found) if detailed_exitcode else None)
-    session.answer(_status_document(found, error), "" if session.as_json else describe_status(found))
+    waiting = tell_waiting(session, wiring, repositories, [target.name for target in targets])
+    session.answer(_status_document(found, waiting, error), "" if session.as_json else describe_status(found))
     if error is not None:
         session.fail(error)
         raise Failure(error.exit_code)
@@ -143,8 +146,14 @@ def _drift(found: tuple[TargetStatus, ...]) -> ImagepipeError | None:
     return DriftError("; ".join(told), hint="promote it again and run that, or look into who changed it")
 
 
-def _status_document(found: tuple[TargetStatus, ...], error: ImagepipeError | None) -> dict[str, Any]:
-    document: dict[str, Any] = {"schema": "imagepipe.status/v1", "targets": [one.to_json() for one in found]}
+def _status_document(
+    found: tuple[TargetStatus, ...], waiting: tuple[Waiting, ...], error: ImagepipeError | None
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "schema": "imagepipe.status/v1",
+        "targets": [one.to_json() for one in found],
+        "waiting": [one.to_json() for one in waiting],
+    }
     return document if error is None else document | {"error": error_body(error)}
 
 
@@ -153,12 +162,12 @@ def describe_status(found: tuple[TargetStatus, ...]) -> str:
     lines = []
     for one in found:
         if one.error is not None:
-            lines.append(f"{one.target}\t-\taway\t{one.error.message}")
-            continue
+            what = "ledger unknown" if one.info else "away"
+            lines.append(f"{one.target}\t-\t{what}\t{one.error.message}")
         for held in one.images:
-            signed = f"signed by {held.signed_by}" if held.signed_by else "UNSIGNED"
+            signed = f"signed by {held.signed_by}" if held.signed_by else "-" if one.error else "UNSIGNED"
             lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}{_age(held)}{_containers(held)}")
-        if not one.images:
+        if not one.images and one.error is None:
             lines.append(f"{one.target}\t-\tholds none of these images\t")
         lines += [f"{one.target}\t-\tDRIFT\t{drift.message}" for drift in one.drift]
     return "\n".join(lines)

@@ -57,12 +57,14 @@ class Finding:
         kind: The predicate type that the list claims, or None.
         proof: What was proven, or None.
         refusal: Why it was not, or "".
+        unread: Whether it could not even be read: who signed it is not known then.
     """
 
     descriptor: Descriptor
     kind: str | None
     proof: Proof | None
     refusal: str = ""
+    unread: bool = False
 
 
 class EvidenceReader:
@@ -127,6 +129,16 @@ class EvidenceReader:
                 )
         return None
 
+    def opened(
+        self, bundle: Bundle, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]
+    ) -> VerifiedStatement:
+        """Returns the statement of a bundle that is attached to nothing yet.
+
+        Raises:
+            VerificationError: It is not about the image, of another type, or signed by nobody of the trusted.
+        """
+        return self._verifier.verify(bundle, image.digest, predicate_type, trusted)
+
     def findings(
         self, image: Pinned, trusted: Sequence[Signatory], kinds: Sequence[str] | None = None, *, since: str = ""
     ) -> tuple[Finding, ...]:
@@ -157,7 +169,7 @@ class EvidenceReader:
                 return Finding(descriptor, claimed, None, "it is no signed statement that says what it is")
             return Finding(descriptor, claimed, self._proof(image, attachment, claimed, trusted))
         except RefusedError as error:
-            return Finding(descriptor, kind, None, error.message)
+            return Finding(descriptor, kind, None, error.message, unread=not isinstance(error, VerificationError))
 
     def _sift(
         self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[str]

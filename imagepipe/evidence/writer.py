@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from imagepipe.errors import VerificationError
 from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import Signatory, Statement
+from imagepipe.model.evidence import Bundle, Signatory, Statement
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned
 from imagepipe.model.result import EvidenceResult
@@ -42,6 +42,16 @@ class EvidenceWriter:
             IdentityError: No identity can be had, or it has expired: better told before anything is changed.
         """
         return self._signer.signatory()
+
+    def seal(self, statement: Statement) -> Bundle:
+        """Returns a statement signed by us, attached to nothing yet.
+
+        Raises:
+            IdentityError: No identity can be had, or it has expired.
+            UnavailableError: The certificate authority or the log is away.
+        """
+        (bundle,) = self._signer.sign([statement])
+        return bundle
 
     def ensure(self, image: Pinned, subject: Descriptor, statements: Sequence[Statement]) -> tuple[EvidenceResult, ...]:
         """Makes sure that the image carries one statement of each type by our signatory.

@@ -14,7 +14,7 @@ from typing import Any, Final
 from imagepipe.errors import ImagepipeError, VerificationError
 from imagepipe.model.digest import Digest
 
-__all__ = ["Entry", "Hold", "Link", "Previous", "RecordKind", "activation_of", "head_tag"]
+__all__ = ["Entry", "Hold", "Link", "Previous", "RecordKind", "activation_of", "head_tag", "unverified_in"]
 
 _HEAD: Final = "imagepipe-head."
 _TAG_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
@@ -38,6 +38,13 @@ def activation_of(named: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     told = named.get("activation")
     rows = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
     return tuple((str(one.get("container") or ""), str(one.get("outcome") or "")) for one in rows)
+
+
+def unverified_in(predicate: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a record says could not be checked, because the registry was away; empty for all others."""
+    told = predicate.get("offline")
+    gaps = told.get("unverified") if isinstance(told, Mapping) else None
+    return tuple(map(str, gaps)) if isinstance(gaps, list) else ()
 
 
 class RecordKind(StrEnum):
@@ -162,6 +169,7 @@ class Entry:
         signed_by: Who signed the record.
         bundle: The other images that it was promoted with, as text.
         activation: What became of containers that were to run it, by name.
+        unverified: What could not be checked, because the registry was away.
     """
 
     record: Digest
@@ -177,6 +185,7 @@ class Entry:
     signed_by: str
     bundle: tuple[str, ...] = ()
     activation: tuple[tuple[str, str], ...] = ()
+    unverified: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -233,6 +242,7 @@ class Entry:
                 signed_by=signed_by,
                 bundle=tuple(str(other) for other in predicate.get("bundle") or ()),
                 activation=activation_of(named),
+                unverified=unverified_in(predicate),
             )
         except VerificationError:
             raise

@@ -236,6 +236,7 @@ class PromotionRecord:
         copying: Where the image was copied from, or None.
         broken_locks: Whose locks on targets were broken for it.
         beside: The other images of the bundle that it was promoted with.
+        unverified: What could not be checked, because the registry was away; empty for everything else.
     """
 
     image: Pinned
@@ -250,6 +251,7 @@ class PromotionRecord:
     copying: Copying | None = None
     broken_locks: tuple[BrokenLock, ...] = ()
     beside: tuple[Pinned, ...] = ()
+    unverified: tuple[str, ...] = ()
 
     def to_predicate(self) -> dict[str, Any]:
         """Returns the predicate of the in-toto statement."""
@@ -259,6 +261,7 @@ class PromotionRecord:
             "kind": self.kind.value,
             **({"hold": True} if self.kind is RecordKind.ROLLBACK else {}),
             **({"brokenLocks": [one.to_json() for one in self.broken_locks]} if self.broken_locks else {}),
+            **({"offline": {"unverified": list(self.unverified)}} if self.unverified else {}),
             "image": str(self.image),
             **({"copy": self.copying.to_json()} if self.copying else {}),
             **({"bundle": [str(image) for image in self.beside]} if self.beside else {}),

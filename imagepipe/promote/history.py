@@ -22,7 +22,7 @@ from imagepipe.model.evidence import (
     Signatory,
 )
 from imagepipe.model.host import Target
-from imagepipe.model.ledger import activation_of
+from imagepipe.model.ledger import activation_of, unverified_in
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.ports import World
@@ -72,6 +72,7 @@ class Happening:
         targets: What became of which target.
         why: What is wrong with it, or "".
         bundle: The other images that it was promoted with.
+        unverified: What could not be checked, because the registry was away.
     """
 
     at: str
@@ -84,6 +85,7 @@ class Happening:
     targets: tuple[OnTarget, ...] = ()
     why: str = ""
     bundle: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as a JSON object."""
@@ -98,6 +100,7 @@ class Happening:
             "targets": [one.to_json() for one in self.targets],
             "why": self.why,
             **({"bundle": list(self.bundle)} if self.bundle else {}),
+            **({"offline": {"unverified": list(self.unverified)}} if self.unverified else {}),
         }
 
 
@@ -219,6 +222,7 @@ def _placed(target: str, place: Place, latest: str) -> Happening:
         (on_target,),
         place.why,
         entry.bundle,
+        entry.unverified,
     )
 
 
@@ -243,6 +247,7 @@ def _happening(image: Pinned, finding: Finding) -> Happening:
         if kind == "promotion"
         else (),
         bundle=tuple(str(one) for one in said.get("bundle") or ()) if kind == "promotion" else (),
+        unverified=unverified_in(said) if kind == "promotion" else (),
     )
 
 

@@ -5,8 +5,9 @@
 'Linker'
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from imagepipe.errors import ImagepipeError
 from imagepipe.events import Warned
@@ -19,10 +20,13 @@ from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.plan import holdings
 from imagepipe.promote.ports import World
 
-__all__ = ["Linker"]
+__all__ = ["Linker", "put"]
 
 # So many images may lose their records before a chain cannot be followed any further.
 _EARLIER = 8
+# Each takes a second or two: who is overtaken so often has company that no retry outlasts.
+_RECORDS_AT_MOST: Final = 4
+_NONE: Final[Mapping[str, Hold | None]] = {}
 
 
 class Linker:
@@ -79,8 +83,20 @@ class Linker:
             said = [entry for entry in said if entry.plan == str(self._plan.digest)]
         return said[0].record if said and len(said) == len(entries) else None
 
-    def linked(self) -> PromotionRecord:
-        """Returns the record with its place in every chain; warns where nobody will believe it."""
+    def newest(self, target: str) -> Entry | None:
+        """Returns the newest record of a target as it was when we looked."""
+        return self._newest[target]
+
+    def current(self, plan: TargetPlan) -> Entry | None:
+        """Returns the record by which a target held its image when we looked."""
+        return self._ledger.current(self._plan.image.repository, plan.target, self._newest[plan.target.name])
+
+    def linked(self, late: Mapping[str, Hold | None] = _NONE) -> PromotionRecord:
+        """Returns the record with its place in every chain; warns where nobody will believe it.
+
+        Args:
+            late: Targets that were brought elsewhere since, with what is to be held there all the same.
+        """
         for one in self._plan.targets:
             policy = self._world.policies.get(one.target.policy or "")
             if policy and self._signatory not in policy.signed_by:
@@ -91,7 +107,10 @@ class Linker:
                     )
                 )
         results = {result.target: result for result in self._record.targets}
-        links = {one.target.name: self._link(one, results[one.target.name]) for one in self._plan.targets}
+        links = {
+            one.target.name: self._link(one, self._holds(one, results[one.target.name], late))
+            for one in self._plan.targets
+        }
         return replace(self._record, links=links)
 
     def overtaken(self) -> bool:
@@ -102,14 +121,26 @@ class Linker:
         """
         return self._now() != self._heads
 
+    def follows(self, record: Digest) -> bool:
+        """Tells whether the newest record of every target names this one as the one before it."""
+        before = [entry.link.previous if entry else None for entry in self._newest.values()]
+        return all(one is not None and one.record == record for one in before)
+
     def _now(self) -> dict[str, Digest | None]:
         repository = self._plan.image.repository
         return {one.target.name: self._ledger.head(repository, one.target) for one in self._plan.targets}
 
     def point_at(self, record: Digest) -> None:
         """Makes each target's tag point at the record; a registry that refuses is told of, and the record stays."""
-        for one in self._plan.targets:
-            name = self._plan.image.repository.tagged(head_tag(one.target.name))
+        self._point([one.target.name for one in self._plan.targets], record)
+
+    def mend(self, record: Digest) -> None:
+        """Does the same for a record that was attached before we were stopped, where nothing newer has come."""
+        self._point([name for name, entry in self._newest.items() if entry and entry.record == record], record)
+
+    def _point(self, targets: Sequence[str], record: Digest) -> None:
+        for target in targets:
+            name = self._plan.image.repository.tagged(head_tag(target))
             try:
                 manifest = self._world.source.manifest(name.repository.pin(record))
                 self._world.sink.tag(name.repository, manifest, str(name.tag))
@@ -117,18 +148,41 @@ class Linker:
                 message = f"the newest record is attached, but not tagged: {error.message}"
                 self._world.events(Warned(str(name), message))
 
-    def _link(self, plan: TargetPlan, result: TargetResult) -> Link:
+    def _holds(self, plan: TargetPlan, result: TargetResult, late: Mapping[str, Hold | None]) -> tuple[Hold, ...]:
+        """Returns what is held on a target from now on."""
         newest, image = self._newest[result.target], self._plan.image
-        current = self._ledger.current(image.repository, plan.target, newest)
-        holds = newest.link.holds if newest else ()
-        if result.arrival.good:
-            holds = tuple(hold for hold in holds if not hold.covers(image.digest, result.digest))
-        if self._record.kind is RecordKind.ROLLBACK and current and current.image != image.digest:
-            since, by = self._record.finished_at, str(self._signatory)
-            left = Hold(current.image, current.digest, since, by, self._record.reason)
-            holds = (*(hold for hold in holds if hold.image != left.image), left)
+        holds, left = newest.link.holds if newest else (), late.get(result.target)
+        if result.target not in late:
+            if result.arrival.good:
+                holds = tuple(hold for hold in holds if not hold.covers(image.digest, result.digest))
+            current = self.current(plan) if self._record.kind is RecordKind.ROLLBACK else None
+            if current and current.image != image.digest:
+                since, by = self._record.finished_at, str(self._signatory)
+                left = Hold(current.image, current.digest, since, by, self._record.reason)
+        return (*(hold for hold in holds if hold.image != left.image), left) if left else holds
+
+    def _link(self, plan: TargetPlan, holds: tuple[Hold, ...]) -> Link:
+        newest = self._newest[plan.target.name]
         if newest is None:
             return Link(1, None, holds)
         link = newest.link
         earlier = dict.fromkeys((*([link.previous.image] if link.previous else []), *link.earlier))
         return Link(link.sequence + 1, Previous(newest.record, newest.image), holds, tuple(earlier)[:_EARLIER])
+
+
+def put(linker: Linker, again: Callable[[Sequence[Digest]], Linker], write: Callable[[Linker], Digest]) -> Digest:
+    """Returns the record that stands at the end of each target's chain: written again where its place was taken.
+
+    Args:
+        linker: Who gives it its place.
+        again: Looks once more, without the records that found their places taken.
+        write: Attaches the record at the place that it was given.
+    """
+    made = [write(linker)]
+    while len(made) < _RECORDS_AT_MOST and linker.overtaken():
+        linker = again(made)
+        if linker.follows(made[-1]):
+            return made[-1]  # whoever came meanwhile came after it
+        made.append(write(linker))
+    linker.point_at(made[-1])
+    return made[-1]

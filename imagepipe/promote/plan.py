@@ -59,10 +59,11 @@ def make_plan(
     for target in targets:
         newest = ledger.newest(image.repository, target, near=digests)
         current = ledger.current(image.repository, target, newest)
-        held = [*(newest.link.holds if newest else ())]
+        held = [*(newest.link.holds if newest else ()), *world.held_back(image.repository, target.name)]
         if copying is not None:
             before = ledger.newest(subject.image.repository, target, near=digests)
             held += before.link.holds if before else ()
+            held += world.held_back(subject.image.repository, target.name)
         holds.append(hold_gate(target, held, digests, release=terms.release_hold))
         plan = _plan_target(target, image.repository.pin(subject.platform.digest))
         plans.append(

@@ -13,7 +13,10 @@ from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.writer import EvidenceWriter
 from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import Target
+from imagepipe.model.ledger import Hold
 from imagepipe.model.lock import Held
+from imagepipe.model.promotion import PromotionPlan, PromotionRecord
+from imagepipe.model.reference import Repository
 from imagepipe.ports import Clock, ContainerHost, HostInventory, ImagePuller, ManifestSink, ManifestSource, Scans
 from imagepipe.ports.containers import ContainerRunner
 from imagepipe.ports.copying import ImageCopier
@@ -29,6 +32,10 @@ class HostPorts:
     puller: ImagePuller
     inventory: HostInventory
     runner: ContainerRunner
+
+
+def _nothing(repository: Repository, target: str) -> Sequence[Hold]:  # noqa: ARG001 - the field's
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,8 @@ class World:
         events: Where progress goes.
         settle_s: How long a switched container must have run, in seconds.
         switch_s: How long it may take to become healthy, in seconds.
+        held_back: What a target, by name, was rolled back from by records that wait on this machine.
+        keep: Takes a record where the registry is away; None: it is attached to its image.
     """
 
     source: ManifestSource
@@ -68,3 +77,5 @@ class World:
     events: EventSink
     settle_s: float = 5.0
     switch_s: float = 300.0
+    held_back: Callable[[Repository, str], Sequence[Hold]] = _nothing
+    keep: Callable[[PromotionPlan, PromotionRecord], None] | None = None

@@ -8,7 +8,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from imagepipe import fanout
 from imagepipe.errors import GateError, ImagepipeError, StalePlanError
@@ -24,14 +23,11 @@ from imagepipe.promote.activate import Results, activate
 from imagepipe.promote.bundle import deliver
 from imagepipe.promote.copying import copy
 from imagepipe.promote.execute import Item
-from imagepipe.promote.linking import Linker
+from imagepipe.promote.linking import Linker, put
 from imagepipe.promote.ports import World
 from imagepipe.subject import Subject, find_subject
 
-__all__ = ["Promotion", "apply", "apply_all", "check_gates"]
-
-# Each takes a second or two: who is overtaken so often has company that no retry outlasts.
-_RECORDS_AT_MOST: Final = 4
+__all__ = ["Promotion", "apply", "apply_all", "check_gates", "stamp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +147,8 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
             image=plan.image,
             plan=plan.digest,
             reason=order.reason,
-            started_at=_stamp(started),
-            finished_at=_stamp(finished),
+            started_at=stamp(started),
+            finished_at=stamp(finished),
             gates=plan.gates,
             targets=tuple(results[one.target.name, plan.image] for one in plan.targets),
             kind=order.kind,
@@ -192,6 +188,10 @@ def _recorded(
     plan: PromotionPlan, subject: Subject, record: PromotionRecord, signatory: Signatory, world: World, jobs: int
 ) -> Promotion:
     try:
+        if world.keep is not None:
+            with step(world.events, "keep", str(plan.image)):
+                world.keep(plan, record)
+            return Promotion(plan, record.targets, None)
         with step(world.events, "record", str(plan.image)) as note:
             attached = _put_on_record(plan, record, subject.manifest.descriptor, signatory, world, jobs)
             note.detail = str(attached)
@@ -205,18 +205,20 @@ def _put_on_record(
     plan: PromotionPlan, record: PromotionRecord, subject: Descriptor, signatory: Signatory, world: World, jobs: int
 ) -> Digest:
     """Returns the record that says what was done, at the end of each target's chain."""
-    linker = Linker(plan, record, signatory, world, jobs=jobs)
-    attached = linker.existing()
-    made: list[Digest] = []
-    while attached is None:
+
+    def link(without: Sequence[Digest]) -> Linker:
+        return Linker(plan, record, signatory, world, jobs=jobs, without=without)
+
+    def write(linker: Linker) -> Digest:
         statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())
-        made.append(world.writer.add(plan.image, subject, statement).manifest)
-        if len(made) < _RECORDS_AT_MOST and linker.overtaken():
-            linker = Linker(plan, record, signatory, world, jobs=jobs, without=made)
-        else:
-            attached = made[-1]
-    linker.point_at(attached)
-    return attached
+        return world.writer.add(plan.image, subject, statement).manifest
+
+    linker = link(())
+    existing = linker.existing()
+    if existing is None:
+        return put(linker, link, write)
+    linker.point_at(existing)
+    return existing
 
 
 def _loads(plans: Sequence[PromotionPlan], subjects: Sequence[Subject]) -> list[list[Item]]:
@@ -239,5 +241,6 @@ def _by_host(loads: Sequence[Sequence[Item]]) -> list[list[Sequence[Item]]]:
     return list(hosts.values())
 
 
-def _stamp(moment: datetime) -> str:
+def stamp(moment: datetime) -> str:
+    """Returns a time as records tell it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,12 +5,12 @@
 'survey'
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from imagepipe import fanout
-from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError
+from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError, UnavailableError
 from imagepipe.model.evidence import SIGNATURE_PREDICATE
 from imagepipe.model.host import Container, HostInfo, Inventory, Target
 from imagepipe.model.ledger import Entry
@@ -29,8 +29,8 @@ class HeldImage:
     Attributes:
         image: What it is.
         state: `promoted` where a verified record names this target, else `present`; `unknown` when the registry no
-            longer has the image; `drifted` where the newest record says that it is there, and it is not. What runs is
-            told beside it, by `containers`: a running image has come by one of these ways, too.
+            longer has the image, or is away; `drifted` where the newest record says that it is there, and it is not.
+            What runs is told beside it, by `containers`: a running image has come by one of these ways, too.
         signed_by: Who of the target's policy signed it, or None.
         promoted_at: When the latest such record was written, ISO 8601, or None.
         current: Whether it is what the target was last brought to, by promotion or rollback.
@@ -76,7 +76,7 @@ class TargetStatus:
         kind: `vch` or `docker`, as configured.
         info: What answered, or None.
         images: What it holds or runs of the repositories asked for.
-        error: Why it could not be asked, or None.
+        error: Why it could not be asked, or, where `info` is there, why its ledger could not; None when all is well.
         drift: How it differs from what the ledger says.
     """
 
@@ -117,11 +117,23 @@ def _ask(target: Target, repositories: Sequence[Repository], ledger: Ledger, wor
     ports = world.connect(target)
     info, inventory = ports.host.info(), ports.inventory.inventory()
     images, drift = list[HeldImage](), list[Drift]()
-    for repository in repositories:
-        rows, found = _join(repository, target, inventory, ledger, world)
-        images += rows
-        drift += found
+    try:
+        for repository in repositories:
+            rows, found = _join(repository, target, inventory, ledger, world)
+            images += rows
+            drift += found
+    except UnavailableError as error:
+        # The target answered: what it holds is worth knowing when the registry is away, above all then.
+        unknown = tuple(_unjoined(repositories, inventory))
+        return TargetStatus(target.name, target.kind.value, info, unknown, error.doing("what is on record"))
     return TargetStatus(target.name, target.kind.value, info, tuple(images), drift=tuple(drift))
+
+
+def _unjoined(repositories: Sequence[Repository], inventory: Inventory) -> Iterator[HeldImage]:
+    for repository in repositories:
+        for digest in inventory.of(repository):
+            made = tuple(one for one in inventory.containers if digest in one.of(repository))
+            yield HeldImage(repository.pin(digest), "unknown", None, None, containers=made)
 
 
 def _join(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from imagepipe.model.host import Target
     from imagepipe.model.pipeline import Pipeline
     from imagepipe.model.result import RunResult
+    from imagepipe.promote.offline import Offline
     from imagepipe.promote.ports import World
     from imagepipe.promote.protecting import Protection
     from imagepipe.registry.site import HttpSite
@@ -189,7 +191,21 @@ class Wiring(Adapters):
             events=self._events,
             settle_s=self._settings.timeouts.settle_s,
             switch_s=self._settings.timeouts.switch_s,
+            held_back=self.outbox.holds,
         )
+
+    def offline(self, world: World) -> Offline:
+        """Returns what a rollback stands on while the registry of a world is away."""
+        from imagepipe.evidence.reader import EvidenceReader
+        from imagepipe.promote.offline import Offline
+        from imagepipe.registry.client import RegistryClient
+        from imagepipe.registry.kept import KeptConnections
+        from imagepipe.registry.referrers import RegistryReferrers
+        from imagepipe.signing.verifier import SigstoreVerifier
+
+        kept = RegistryClient(KeptConnections(self.shelf))
+        reader = EvidenceReader(referrers=RegistryReferrers(kept), verifier=SigstoreVerifier(trust=self._trust))
+        return Offline(replace(world, source=kept, sink=kept, reader=reader), self.shelf.heard, self.outbox)
 
     def protection(self) -> Protection:
         """Returns what guards images that are needed.

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from imagepipe.ports.administration import Administration
     from imagepipe.ports.locking import HostLock
     from imagepipe.ports.protection import Keeper
+    from imagepipe.promote.outbox import Outbox
     from imagepipe.promote.ports import HostPorts
     from imagepipe.registry.client import RegistryClient
     from imagepipe.registry.credentials import RegistryCredentials
+    from imagepipe.registry.kept import Shelf
     from imagepipe.registry.proof import RegistryProof
     from imagepipe.registry.referrers import RegistryReferrers
     from imagepipe.settings import Settings
@@ -70,11 +72,12 @@ class Adapters:
     @cached_property
     def registry(self) -> RegistryClient:
         """Reads and tags images; may be shared by threads."""
-        from imagepipe.registry.connection import Connections
+        from imagepipe.registry.kept import KeepingConnections
         from imagepipe.wiring.explaining import ExplainedRegistry
 
         registry, ca_file = self._settings.registry, self._settings.harbor.ca_file
-        connections = Connections(
+        connections = KeepingConnections(
+            self.shelf,
             credentials=self._credentials,
             ca_files={registry: ca_file} if registry and ca_file else {},
             # Harbor lets a pusher with this word read images that are not signed yet.
@@ -92,11 +95,25 @@ class Adapters:
         return Scans2(self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect)
 
     @cached_property
+    def outbox(self) -> Outbox:
+        """Records that wait on this machine."""
+        from imagepipe.promote.outbox import Outbox
+
+        return Outbox.of(self._environ)
+
+    @cached_property
     def keeper(self) -> Keeper:
         """Makes Harbor keep images."""
         from imagepipe.harbor.v2.keeping import Keeper2
 
         return Keeper2(self._harbor_connection, registry=self._settings.registry, dialect=self._settings.harbor.dialect)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """What registries answered last."""
+        from imagepipe.registry.kept import Shelf
+
+        return Shelf.of(self._environ)
 
     @cached_property
     def administration(self) -> Administration:

@@ -49,7 +49,7 @@ class Sweep:
         """Returns a sweep that has not begun."""
         environ = {"PATH": "/usr/bin:/bin", "HOME": str(cli.home), "LANG": "C.UTF-8", **cli.environ}
         settings = load_settings(flags={}, config_file=Path(box.document["config"]), cwd=folder, environ={})
-        return cls(box, cli, Mortals(folder, environ), Wiring(settings, events=silent), repository)
+        return cls(box, cli, Mortals(folder, environ), Wiring(settings, events=silent, environ=environ), repository)
 
     def close(self) -> None:
         """Ends the connections by which images are signed."""

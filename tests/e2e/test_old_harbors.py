@@ -65,6 +65,22 @@ def test_on_vic_what_is_needed_is_shown_and_that_nothing_can_be_kept_is_said(vic
     vic.apart("protect", "--check", pinned, "--json").fails(6, "vch-b: current", kind="refused")
 
 
+def test_on_vic_a_target_goes_back_while_the_registry_is_away_and_the_record_follows(vic: Harbor) -> None:
+    one, two = (vic.box.registry.push("es-sandbox/back", page, hand_made(f"back {page} on vic")) for page in "12")
+    for image in (one, two):
+        vic.apart("sign", image).ok()
+        vic.apart("promote", image, "--to", "vch-a", "--yes").ok()
+    with vic.box.registry_faults(rules=[{"path": "/", "status": 503}]):
+        back = vic.apart("rollback", "es-sandbox/back", "--on", "vch-a", "--offline", "--yes", "--json").ok().json()
+    (row,) = back["targets"]
+    assert (row["image"], row["outcome"], row["from"]) == (one, "present", two.partition("@")[2])
+    assert len(back["offline"]["waiting"]) == 1
+    vic.apart("outbox", "--send", "--yes").ok()
+    told = vic.apart("history", "es-sandbox/back", "--json").ok().json()
+    assert [entry["kind"] for entry in told["entries"]] == ["promotion", "promotion", "rollback"]
+    vic.apart("promote", two, "--to", "vch-a", "--yes").fails(6, "hold ")
+
+
 def test_on_1_10_an_image_is_built_and_pushed_and_that_nothing_can_be_attached_is_said(tmp_path: Path) -> None:
     with opened("harbor-1", "own") as latest:
         workspace = Workspace.make(tmp_path / "early", "early")
