@@ -8,7 +8,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from imagepipe import fanout
 from imagepipe.errors import RefusedError, UnsupportedError, VerificationError
+from imagepipe.evidence.remembering import RememberingReferrers, RememberingVerifier
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, VerifiedStatement
@@ -20,6 +22,8 @@ __all__ = ["Attachment", "EvidenceReader", "Finding", "Proof"]
 
 # A registry may be made to hold any number of referrers; past this many we refuse to look, never silently skip.
 MAX_REFERRERS = 2000
+# Each waits for a registry most of the time; many images are looked at side by side as well.
+_JOBS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,12 @@ class EvidenceReader:
     def __init__(self, *, referrers: Referrers, verifier: Verifier) -> None:
         self._referrers = referrers
         self._verifier = verifier
+
+    def remembering(self) -> "EvidenceReader":
+        """Returns a reader that asks everything once: for one look, during which nothing is attached."""
+        return EvidenceReader(
+            referrers=RememberingReferrers(self._referrers), verifier=RememberingVerifier(self._verifier)
+        )
 
     def attachments(self, image: Pinned) -> tuple[Attachment, ...]:
         """Returns everything attached to the image that can be read; a malformed artifact is left out.
@@ -152,12 +162,14 @@ class EvidenceReader:
             since: What the list says was made before is not read; ISO 8601 in UTC, "" for everything.
         """
         listed = ((descriptor, _said(descriptor)) for descriptor in self._listed(image))
-        return tuple(
-            self._finding(image, descriptor, kind, trusted)
+        wanted = [
+            (descriptor, kind)
             for descriptor, kind in listed
             if (kinds is None or kind is None or kind in kinds)
             and descriptor.annotations.get(media.CREATED_ANNOTATION, since) >= since
-        )
+        ]
+        outcomes = fanout.each(wanted, lambda one: self._finding(image, *one, trusted), jobs=_JOBS)
+        return tuple(outcome.unwrap() for outcome in outcomes)
 
     def _finding(
         self, image: Pinned, descriptor: Descriptor, kind: str | None, trusted: Sequence[Signatory]

@@ -15,6 +15,7 @@ from typing import Final
 
 from imagepipe.errors import NotFoundError, RefusedError, VerificationError
 from imagepipe.evidence.reader import Finding
+from imagepipe.evidence.remembering import Once
 from imagepipe.model.copying import other_name
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory
@@ -85,19 +86,25 @@ class Chain:
 
 
 class Ledger:
-    """The records of a registry, each image's read once.
+    """The records of a registry, each image's read once; threads may share it. It does not see what is written later.
 
     Args:
         world: What is asked.
         also: Who is believed beside the signers of a target's policy: ourselves, when we write.
+
+    Attributes:
+        reader: What it reads with, for others who look at the same images.
     """
 
     def __init__(self, world: World, *, also: Sequence[Signatory] = ()) -> None:
         self._world = world
         self._also = tuple(also)
+        self.reader = world.reader.remembering()
         # By image, whom we believe, and since when; "" for everything.
         self._read: dict[tuple[Pinned, tuple[Signatory, ...], str], tuple[Finding, ...]] = {}
-        self._heads: dict[tuple[Repository, Target], tuple[Entry | None, str]] = {}
+        self._said: dict[tuple[Digest, Pinned, Target], Entry | None] = {}
+        self._heads = Once[tuple[Repository, Target], tuple[Entry | None, str]](lambda key: self._find_head(*key))
+        self._manifests = Once(world.source.manifest)
 
     def newest(
         self, repository: Repository, target: Target, near: Iterable[Digest] = (), *, without: Sequence[Digest] = ()
@@ -217,15 +224,13 @@ class Ledger:
 
     def _head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
         """Returns the record that the target's tag points at, and what is wrong when it cannot be believed."""
-        if (repository, target) not in self._heads:
-            self._heads[repository, target] = self._find_head(repository, target)
-        return self._heads[repository, target]
+        return self._heads((repository, target))
 
     def _find_head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
         tag = repository.tagged(head_tag(target.name))
         try:
             record = self._world.source.resolve(tag).digest
-            manifest = self._world.source.manifest(repository.pin(record))
+            manifest = self._manifests(repository.pin(record))
         except NotFoundError:
             return None, ""
         subject = manifest.subject if isinstance(manifest, Manifest) else None
@@ -239,14 +244,20 @@ class Ledger:
             entries = self._entries(image, target)
             return next((entry for entry in entries if entry.record == place.record), None)
         try:
-            proof = self._world.reader.prove(image, place.record, PROMOTION_PREDICATE, trusted)
+            proof = self.reader.prove(image, place.record, PROMOTION_PREDICATE, trusted)
         except (NotFoundError, RefusedError):
             return None
         return entry_of(Finding(proof.attachment.descriptor, None, proof), image, target.name) if proof else None
 
     def _entries(self, image: Pinned, target: Target, since: str = "") -> list[Entry]:
         found = self._findings(image, target, since)
-        return [entry for finding in found if (entry := entry_of(finding, image, target.name))]
+        return [entry for finding in found if (entry := self._entry(finding, image, target))]
+
+    def _entry(self, finding: Finding, image: Pinned, target: Target) -> Entry | None:
+        key = (finding.descriptor.digest, image, target)
+        if key not in self._said:  # a chain comes by the same image again and again
+            self._said[key] = entry_of(finding, image, target.name)
+        return self._said[key]
 
     def _findings(self, image: Pinned, target: Target, since: str = "") -> tuple[Finding, ...]:
         trusted = self._trusted(target)
@@ -255,7 +266,7 @@ class Ledger:
             return everything
         if (image, trusted, since) not in self._read:
             try:
-                found = self._world.reader.findings(image, trusted, (PROMOTION_PREDICATE,), since=since)
+                found = self.reader.findings(image, trusted, (PROMOTION_PREDICATE,), since=since)
             except NotFoundError:
                 found = ()  # the image has left the registry, and its records with it
             self._read[image, trusted, since] = found

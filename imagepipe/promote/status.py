@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagepipe import fanout
-from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError, UnavailableError
+from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError
 from imagepipe.model.evidence import SIGNATURE_PREDICATE
 from imagepipe.model.host import Container, HostInfo, Inventory, Target
 from imagepipe.model.ledger import Entry
@@ -103,42 +103,55 @@ def survey(
     targets: Sequence[Target], repositories: Sequence[Repository], world: World, *, jobs: int
 ) -> tuple[TargetStatus, ...]:
     """Returns what every target holds of the repositories; a target that is away is told, not raised."""
+    asked = fanout.each(targets, lambda target: _ask(target, world), jobs=jobs)
+    here = [(outcome.item, outcome.unwrap()[1]) for outcome in asked if outcome.error is None]
     ledger = Ledger(world)
-    outcomes = fanout.each(targets, lambda target: _ask(target, repositories, ledger, world), jobs=jobs)
-    return tuple(
-        outcome.unwrap()
-        if outcome.error is None
-        else TargetStatus(outcome.item.name, outcome.item.kind.value, None, (), outcome.error)
-        for outcome in outcomes
+    # By repository, and not by target: targets share images, and what proves one of them is asked for once.
+    joined = fanout.each(
+        repositories,
+        lambda repository: {target.name: _join(repository, target, held, ledger, world) for target, held in here},
+        jobs=jobs,
     )
+    return tuple(_told(outcome, joined) for outcome in asked)
 
 
-def _ask(target: Target, repositories: Sequence[Repository], ledger: Ledger, world: World) -> TargetStatus:
+_Asked = tuple[HostInfo, Inventory]
+_Joined = tuple[tuple[HeldImage, ...], tuple[Drift, ...]]
+
+
+def _ask(target: Target, world: World) -> _Asked:
     ports = world.connect(target)
-    info, inventory = ports.host.info(), ports.inventory.inventory()
-    images, drift = list[HeldImage](), list[Drift]()
-    try:
-        for repository in repositories:
-            rows, found = _join(repository, target, inventory, ledger, world)
-            images += rows
-            drift += found
-    except UnavailableError as error:
-        # The target answered: what it holds is worth knowing when the registry is away, above all then.
-        unknown = tuple(_unjoined(repositories, inventory))
-        return TargetStatus(target.name, target.kind.value, info, unknown, error.doing("what is on record"))
-    return TargetStatus(target.name, target.kind.value, info, tuple(images), drift=tuple(drift))
+    return ports.host.info(), ports.inventory.inventory()
 
 
-def _unjoined(repositories: Sequence[Repository], inventory: Inventory) -> Iterator[HeldImage]:
-    for repository in repositories:
-        for digest in inventory.of(repository):
-            made = tuple(one for one in inventory.containers if digest in one.of(repository))
-            yield HeldImage(repository.pin(digest), "unknown", None, None, containers=made)
+def _told(
+    asked: fanout.Outcome[Target, _Asked], joined: Sequence[fanout.Outcome[Repository, dict[str, _Joined]]]
+) -> TargetStatus:
+    target = asked.item
+    if asked.error is not None:
+        return TargetStatus(target.name, target.kind.value, None, (), asked.error)
+    info, inventory = asked.unwrap()
+    images, drift, errors = list[HeldImage](), list[Drift](), list[ImagepipeError]()
+    for outcome in joined:
+        if outcome.error is None:
+            rows, found = outcome.unwrap()[target.name]
+        else:
+            # The target answered: what it holds is worth knowing when the registry is away, above all then.
+            rows, found = tuple(_unjoined(outcome.item, inventory)), ()
+            errors.append(outcome.error.doing("what is on record"))
+        images += rows
+        drift += found
+    error = errors[0] if errors else None
+    return TargetStatus(target.name, target.kind.value, info, tuple(images), error, tuple(drift))
 
 
-def _join(
-    repository: Repository, target: Target, inventory: Inventory, ledger: Ledger, world: World
-) -> tuple[list[HeldImage], tuple[Drift, ...]]:
+def _unjoined(repository: Repository, inventory: Inventory) -> Iterator[HeldImage]:
+    for digest in inventory.of(repository):
+        made = tuple(one for one in inventory.containers if digest in one.of(repository))
+        yield HeldImage(repository.pin(digest), "unknown", None, None, containers=made)
+
+
+def _join(repository: Repository, target: Target, inventory: Inventory, ledger: Ledger, world: World) -> _Joined:
     held = inventory.of(repository)
     made = {digest: [one for one in inventory.containers if digest in one.of(repository)] for digest in held}
     for container in inventory.containers:
@@ -160,7 +173,7 @@ def _join(
     if current is not None and current.digest not in held:
         rows = [replace(row, state="drifted") if row.image.digest == current.digest else row for row in rows]
     brought = {row.image.digest for row in rows if row.state in ("promoted", "drifted")}
-    return rows, drift_of(repository, inventory, current, brought)
+    return tuple(rows), drift_of(repository, inventory, current, brought)
 
 
 def _recorded(row: HeldImage, entries: Sequence[Entry], world: World) -> HeldImage:
@@ -178,7 +191,7 @@ def _judge(image: Pinned, target: Target, current: Entry | None, ledger: Ledger,
     trusted = policy.signed_by if policy else ()
     now = current is not None and current.digest == image.digest
     try:
-        signature = world.reader.first(image, SIGNATURE_PREDICATE, trusted) if trusted else None
+        signature = ledger.reader.first(image, SIGNATURE_PREDICATE, trusted) if trusted else None
         entries = [*ledger.entries(image, target), *([current] if current and now else [])]
     except (NotFoundError, RefusedError):
         return HeldImage(image, "unknown", None, None)
