@@ -158,12 +158,11 @@ def history(session: Session, name: Named) -> None:
     world = wiring.promotion_world()
     found = chains(repository, targets, world, [digest] if digest else [])
     about = repository.pin(digest) if digest else repository
-    if digest:
-        entries = timeline(repository.pin(digest), wiring.all_signatories, world, wiring.all_approvers)
-    else:
-        images = [place.image for chain in found for place in chain.places]
-        entries = merged(found, decisions(repository, images, wiring.all_signatories, world, wiring.all_approvers))
-    broken = [f"{chain.target}: {one}" for chain in found for one in chain.breaks]
+    signers, approvers = wiring.all_signatories, wiring.all_approvers
+    images = [place.image for chain in found for place in chain.places]
+    beside, odd = decisions(repository, [*images, *([digest] if digest else [])], signers, world, approvers)
+    entries = timeline(repository.pin(digest), signers, world, approvers) if digest else merged(found, beside)
+    broken = [*(f"{chain.target}: {one}" for chain in found for one in chain.breaks), *odd]
     error = None
     if broken:
         error = VerificationError(

@@ -12,6 +12,7 @@ from typing import Any, Final
 from imagepipe.errors import NotFoundError
 from imagepipe.evidence.reader import EvidenceReader, Finding
 from imagepipe.model import media
+from imagepipe.model.copying import other_name
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import (
     APPROVAL_PREDICATE,
@@ -26,6 +27,7 @@ from imagepipe.model.ledger import activation_of, unverified_in
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.ports import World
+from imagepipe.promote.rejections import Rejected, rejected
 
 __all__ = ["Happening", "OnTarget", "attached", "chains", "decisions", "merged", "timeline"]
 
@@ -115,7 +117,7 @@ def timeline(
         world: What is asked.
         approvers: Whose approvals count, and nothing else that they sign.
     """
-    found = [_happening(image, finding) for finding in attached(image, trusted, approvers, world.reader)]
+    found = [_happening(image.digest, finding) for finding in attached(image, trusted, approvers, world.reader)]
     return tuple(sorted(found, key=lambda one: one.at))
 
 
@@ -165,10 +167,11 @@ def decisions(
     trusted: Sequence[Signatory],
     world: World,
     approvers: Sequence[Signatory] = (),
-) -> tuple[Happening, ...]:
-    """Returns what somebody decided about images, beside bringing them to targets: rejections and approvals.
+) -> tuple[tuple[Happening, ...], tuple[str, ...]]:
+    """Returns what somebody decided about images, beside bringing them to targets, and what is wrong with the records.
 
-    An image that has left the registry took along what was attached to it.
+    Rejections name one another, so that those of other images are told, too, and one that is gone shows. An image that
+    has left the registry took along what was attached to it.
 
     Args:
         repository: Whose images.
@@ -177,14 +180,42 @@ def decisions(
         world: What is asked.
         approvers: Whose word counts for approvals.
     """
+    reading = replace(world, reader=world.reader.remembering())
+    places, told = rejected(repository, trusted, reading)
+    found, breaks = dict[Digest, Happening](), list(told)
+    for place in places:
+        latest = next(reversed(found.values())).at if found else ""
+        found[place.record] = _rejection(place, latest)
     kinds = [kind for kind in _KINDS if kind not in _USUAL]
-    told = list[Happening]()
     for image in map(repository.pin, dict.fromkeys(images)):
         try:
-            told += [_happening(image, one) for one in attached(image, trusted, approvers, world.reader, kinds)]
+            findings = attached(image, trusted, approvers, reading.reader, kinds)
         except NotFoundError:
             continue
-    return tuple(one for one in told if one.kind in {_KINDS[kind] for kind in kinds})
+        for finding in findings:
+            one = _happening(image.digest, finding)
+            if one.record in found or one.kind not in {_KINDS[kind] for kind in kinds}:
+                continue
+            found[one.record] = one
+            if _has_place(finding, image):
+                breaks.append(f"a rejection has lost its tag, and no other names it: {one.record}")
+    return tuple(found.values()), tuple(breaks)
+
+
+def _rejection(place: Rejected, latest: str) -> Happening:
+    if place.proof is not None:
+        finding = Finding(place.proof.attachment.descriptor, REJECTION_PREDICATE, place.proof)
+        return replace(_happening(place.image, finding), why=place.why)
+    standing = Standing.MISSING if place.missing else Standing.UNVERIFIED
+    return Happening(latest, "rejection", place.image, place.record, standing, why=place.why)
+
+
+def _has_place(finding: Finding, image: Pinned) -> bool:
+    """Tells whether a proven rejection has a place here: older ones have none, and copied ones have it elsewhere."""
+    if finding.proof is None or finding.kind != REJECTION_PREDICATE:
+        return False
+    said = finding.proof.verified.statement.predicate
+    return bool(said.get("sequence")) and other_name(said, image) is None
 
 
 def merged(found: Sequence[Chain], beside: Sequence[Happening] = ()) -> tuple[Happening, ...]:
@@ -226,11 +257,11 @@ def _placed(target: str, place: Place, latest: str) -> Happening:
     )
 
 
-def _happening(image: Pinned, finding: Finding) -> Happening:
+def _happening(image: Digest, finding: Finding) -> Happening:
     record, kind = finding.descriptor.digest, _KINDS.get(finding.kind or "", finding.kind or "?")
     created = finding.descriptor.annotations.get(media.CREATED_ANNOTATION, "")
     if finding.proof is None:
-        return Happening(created, kind, image.digest, record, Standing.UNVERIFIED, why=finding.refusal)
+        return Happening(created, kind, image, record, Standing.UNVERIFIED, why=finding.refusal)
     verified = finding.proof.verified
     said = verified.statement.predicate
     own = next((str(said[key]) for key in _TIMES if said.get(key)), "")
@@ -238,7 +269,7 @@ def _happening(image: Pinned, finding: Finding) -> Happening:
     return Happening(
         own or signed or created,
         str(said.get("kind") or kind) if kind == "promotion" else kind,
-        image.digest,
+        image,
         record,
         Standing.VERIFIED,
         str(verified.signatory),

@@ -45,6 +45,7 @@ class World:
     Attributes:
         source: Where manifests are read.
         sink: Where carrier tags are written.
+        tags: Returns all tags of a repository.
         copier: What copies inside the registry.
         reader: What proves signatures.
         writer: What attaches the record.
@@ -64,6 +65,7 @@ class World:
 
     source: ManifestSource
     sink: ManifestSink
+    tags: Callable[[Repository], Sequence[str]]
     copier: ImageCopier
     reader: EvidenceReader
     writer: EvidenceWriter

@@ -5,14 +5,18 @@
 'reject'
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from imagepipe.errors import IdentityError, InputError
 from imagepipe.events import step
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import REJECTION_PREDICATE, Signatory, Statement
+from imagepipe.model.ledger import Previous
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.ports import World
+from imagepipe.promote.rejections import Rank, enlist, next_rank
 from imagepipe.subject import find_subject
 
 __all__ = ["Rejection", "reject"]
@@ -36,6 +40,8 @@ class Rejection:
 def reject(reference: Reference, reason: str, world: World) -> Rejection:
     """Attaches a signed rejection to the image, and to the platform that hosts would hold of an index.
 
+    One that says the same is kept, and given its tags where we were stopped before it had them.
+
     Raises:
         InputError: There is no reason.
         IdentityError: No policy trusts who would sign it, so it would stop nothing.
@@ -52,11 +58,28 @@ def reject(reference: Reference, reason: str, world: World) -> Rejection:
     subject = find_subject(reference, world.source)
     now = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     manifests = dict.fromkeys((subject.manifest.descriptor, subject.platform.descriptor))
-    records = []
+    repository, records = subject.image.repository, list[tuple[Pinned, Digest]]()
+    rank = next_rank(repository, world, signatory)
     for descriptor in manifests:
-        image = subject.image.repository.pin(descriptor.digest)
-        predicate = {"version": 1, "image": str(subject.image), "reason": reason, "rejectedOn": now}
-        statement = Statement.about(image, REJECTION_PREDICATE, predicate)
-        with step(world.events, "reject", str(image)):
-            records.append((image, world.writer.add(image, descriptor, statement).manifest))
+        image = repository.pin(descriptor.digest)
+        said = {"version": 1, "image": str(subject.image), "reason": reason}
+        record = _existing(image, said, signatory, world)
+        if record is not None:
+            enlist(repository, record, world, newest=not rank.after)
+        else:
+            statement = Statement.about(image, REJECTION_PREDICATE, said | {"rejectedOn": now} | rank.to_json())
+            with step(world.events, "reject", str(image)):
+                record = world.writer.add(image, descriptor, statement).manifest
+            enlist(repository, record, world, newest=True)
+            rank = Rank(rank.sequence + 1, (Previous(record, image.digest),))
+        records.append((image, record))
     return Rejection(subject.image, signatory, tuple(records))
+
+
+def _existing(image: Pinned, said: Mapping[str, Any], signatory: Signatory, world: World) -> Digest | None:
+    """Returns our rejection of the image that says the same and has a place, or None."""
+    for finding in world.reader.findings(image, (signatory,), (REJECTION_PREDICATE,)):
+        told = finding.proof.verified.statement.predicate if finding.proof else {}
+        if told.get("sequence") and {key: told.get(key) for key in said} == said:
+            return finding.descriptor.digest
+    return None

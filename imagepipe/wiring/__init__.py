@@ -178,6 +178,7 @@ class Wiring(Adapters):
         return World(
             source=self.registry,
             sink=self.registry,
+            tags=self.registry.tags,
             copier=ExplainedCopier(RegistryCopier(self.registry, self._referrers), self.explainer),
             reader=self.reader,
             writer=self.writer,

@@ -6,9 +6,11 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imagepipe import fanout
 from tests.e2e.ledger import Ledger, digest
 
 pytestmark = pytest.mark.sandbox
@@ -90,6 +92,27 @@ def test_a_rejected_image_goes_nowhere_and_is_not_gone_back_to(ledger: Ledger) -
     told = ledger.history()["entries"]
     assert [row["kind"] for row in told] == ["promotion", "promotion", "promotion", "rejection", "rollback"]
     assert (told[3]["image"], told[3]["standing"]) == (digest(two), "verified")
+
+
+def test_two_who_reject_at_once_are_both_told_and_a_rejection_that_is_deleted_shows(ledger: Ledger) -> None:
+    images = [ledger.version(f"{page}\n") for page in ("one", "two", "three")]
+
+    def reject(image: str) -> dict[str, Any]:
+        return ledger.cli.run("reject", image, "--reason", f"no {digest(image)}", "--json").ok().json()
+
+    first, second = (one.unwrap() for one in fanout.each(images[:2], reject, jobs=2))
+    reject(images[2])
+    told = ledger.history()["entries"]
+    assert sorted(row["reason"] for row in told) == sorted(f"no {digest(image)}" for image in images)
+    assert {(row["kind"], row["standing"]) for row in told} == {("rejection", "verified")}
+    assert reject(images[0])["records"] == first["records"]
+    project, _, name = ledger.repository.partition("/")
+    (gone,) = [one["record"] for one in second["records"]]
+    ledger.box.admin.api("DELETE", f"projects/{project}/repositories/{name}/artifacts/{gone}")
+    broken = ledger.cli.run("history", ledger.repository, "--json").fails(
+        6, f"rejection . is MISSING: {gone}", kind="verification", schema="imagepipe.history/v1"
+    )
+    assert [row["standing"] for row in broken["entries"]].count("MISSING") == 1
 
 
 def test_a_history_is_whole_until_a_record_is_deleted(ledger: Ledger) -> None:

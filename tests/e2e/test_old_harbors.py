@@ -79,6 +79,12 @@ def test_on_vic_a_target_goes_back_while_the_registry_is_away_and_the_record_fol
     told = vic.apart("history", "es-sandbox/back", "--json").ok().json()
     assert [entry["kind"] for entry in told["entries"]] == ["promotion", "promotion", "rollback"]
     vic.apart("promote", two, "--to", "vch-a", "--yes").fails(6, "hold ")
+    for image in (two, one):
+        vic.apart("reject", image, "--reason", image.partition("@")[2]).ok()
+    told = vic.apart("history", "es-sandbox/back", "--json").ok().json()["entries"][3:]
+    assert [(row["kind"], row["reason"], row["standing"]) for row in told] == [
+        ("rejection", image.partition("@")[2], "verified") for image in (two, one)
+    ]
 
 
 def test_on_1_10_an_image_is_built_and_pushed_and_that_nothing_can_be_attached_is_said(tmp_path: Path) -> None:

@@ -636,7 +636,9 @@ def test_a_repository_s_history_tells_what_was_decided_about_its_images() -> Non
     yard.small.sign(two, STRANGER, REJECTION_PREDICATE, {"reason": "says nobody"})
     found = chains(BARE, [yard.target], world)
     images = [place.image for chain in found for place in chain.places]
-    told = merged(found, decisions(BARE, images, [CI], world))
+    beside, breaks = decisions(BARE, images, [CI], world)
+    told = merged(found, beside)
+    assert breaks == ()
     rejected = [(entry.image, entry.reason, entry.standing.value) for entry in told if entry.kind == "rejection"]
     assert sorted(rejected, key=lambda row: row[2]) == [
         (two.digest, "", "UNVERIFIED"),
@@ -648,7 +650,7 @@ def test_a_repository_s_history_tells_what_was_decided_about_its_images() -> Non
 def test_what_was_decided_about_an_image_that_left_the_registry_went_with_it() -> None:
     yard = Yard()
     yard.small.registry.failure = NotFoundError("no such repository")
-    assert decisions(BARE, [Digest.of(b"gone")], [CI], yard.small.world()) == ()
+    assert decisions(BARE, [Digest.of(b"gone")], [CI], yard.small.world()) == ((), ())
 
 
 def test_status_tells_what_is_current_and_what_is_gone() -> None:

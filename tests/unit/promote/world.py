@@ -88,6 +88,7 @@ class Small:
         return World(
             source=self.registry,
             sink=self.registry,
+            tags=lambda repository: [tag for place, tag in self.registry.tags if place == repository],
             copier=self.registry,
             reader=reader,
             writer=EvidenceWriter(signer=self.signer, referrers=self.registry, reader=reader, clock=clock),
