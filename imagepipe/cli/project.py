@@ -11,12 +11,13 @@ from imagepipe.cli.administration import ProjectName, Yes, find, open_harbor
 from imagepipe.cli.command import command
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, day, size, table
-from imagepipe.errors import AccessError, UnsupportedError, UsageError
+from imagepipe.errors import AccessError, ImagepipeError, RefusedError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from imagepipe.model.access import Member, Project, ProjectFacts, Robot
+    from imagepipe.model.protection import Protected
     from imagepipe.ports.administration import Administration
 
 __all__ = ["register", "settings_of"]
@@ -26,6 +27,8 @@ Assignments = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as auto_scan=true.", show_default=False),
 ]
 _LIMIT = "storage_limit_bytes"
+# In the message; all are told before.
+_NAMED = 3
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -137,12 +140,36 @@ def delete(session: Session, project: ProjectName, yes: Yes = False) -> None:
     session.say(f"{project} holds {', '.join(held)}; last push {day(facts.last_push)}")
     for robot in robots or ():
         session.say(f"  robot {clean(robot.login)} would stop working")
+    needed = _needed(session, project) if facts.repositories != 0 else ()
+    for one in needed:
+        session.say(f"  {one.image} is needed: {', '.join(map(str, one.needs))}")
     session.confirm(f"Delete project {project}?", yes=yes)
-    admin.projects.delete(found)
-    session.answer(
-        {"schema": "imagepipe.project-delete/v1", "name": project, "deleted": True, "held": facts_document(facts)}, ""
-    )
+    try:
+        admin.projects.delete(found)
+    except RefusedError as error:
+        if needed:
+            error.message += f"; targets need {len(needed)} of its images: {_first(needed)}"
+        raise
+    document = {"schema": "imagepipe.project-delete/v1", "name": project, "deleted": True}
+    session.answer(document | {"held": facts_document(facts), "needed": [one.to_json() for one in needed]}, "")
     session.say(f"deleted {project}")
+
+
+def _needed(session: Session, project: str) -> tuple[Protected, ...]:
+    """Returns the images of a project that targets run or would go back to; what cannot be found out is told."""
+    settings = session.settings()
+    if not settings.targets or not settings.registry:
+        return ()
+    try:
+        return session.wiring(settings).protection().needed_in(settings.registry, project)
+    except ImagepipeError as error:
+        session.warn(f"which of its images targets need is not known: {error.message}")
+        return ()
+
+
+def _first(needed: Sequence[Protected]) -> str:
+    told = [f"{one.image} ({', '.join(map(str, one.needs))})" for one in needed[:_NAMED]]
+    return ", ".join([*told, *(["…"] if needed[_NAMED:] else [])])
 
 
 def settings_of(assignments: Sequence[str]) -> dict[str, bool | str | int]:

@@ -125,6 +125,17 @@ class Protection:
                 hint="delete nothing before every target answers and `imagepipe history` finds the ledger whole",
             )
 
+    def needed_in(self, registry: str, project: str, *, back: int = 1) -> tuple[Protected, ...]:
+        """Returns the images of a project that targets which answer hold, and run or would go back to."""
+        inventories, _ = self._inventories()
+        held = {image.repository for one in inventories.values() for image in one.images}
+        ours = [one for one in held if one.registry == registry and one.path.startswith(f"{project}/")]
+        needed = list[Protected]()
+        for repository in sorted(ours, key=str):
+            needs = _Needs(self._world, repository, back, inventories).needs()
+            needed += [self._judged(repository.pin(one), needs[one], None) for one in sorted(needs)]
+        return tuple(needed)
+
     def carry_out(self, survey: Survey) -> Survey:
         """Makes the registry keep what is needed and let go of the rest, and returns how it is then.
 

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli, Run
 from tests.e2e.images import hand_made
+from tests.e2e.ledger import Ledger
 
 pytestmark = pytest.mark.sandbox
 
@@ -94,9 +95,14 @@ def test_a_write_without_a_terminal_needs_yes_and_changes_nothing(lee: Command, 
     lee("project", "show", "never").fails(4, "never")
 
 
-def test_a_project_that_holds_something_is_not_deleted(lee: Command) -> None:
+def test_a_project_that_holds_something_is_not_deleted_and_what_targets_need_of_it_is_named(
+    lee: Command, ledger: Ledger
+) -> None:
+    image = ledger.version("needed\n")
+    ledger.promote(image, "vch-a")
     run = lee("project", "delete", "es-sandbox", "--yes", "--json")
-    run.fails(6, "es-sandbox", "it holds", hint="repositories", kind="refused")
+    run.fails(6, "es-sandbox", "it holds", r"targets need \d+ of its images", hint="repositories", kind="refused")
+    assert f"{image} is needed: vch-a: current\n" in run.err
     assert "robot$es-sandbox+ci would stop working" in run.err
 
 

@@ -60,6 +60,18 @@ def guarded() -> Guarded:
     return Guarded()
 
 
+def test_what_is_needed_of_a_project_is_found_by_what_targets_hold(guarded: Guarded) -> None:
+    guarded.promote("vch-a")
+    two, three = guarded.promote("vch-a", "vch-b"), guarded.promote("vch-b")
+    found = guarded.protection.needed_in("vic.example", "es-sandbox")
+    assert {one.image: [str(need) for need in one.needs] for one in found if one.image in (two, three)} == {
+        two: ["vch-a: current", "vch-b: rollback point"],
+        three: ["vch-b: current"],
+    }
+    assert guarded.protection.needed_in("vic.example", "es") == ()
+    assert guarded.protection.needed_in("other.example", "es-sandbox") == ()
+
+
 def test_what_targets_are_at_and_would_go_back_to_is_needed(guarded: Guarded) -> None:
     one = guarded.promote("vch-a", "vch-b")
     two = guarded.promote("vch-a", "vch-b")
