@@ -185,7 +185,10 @@ def reject(
     reason: Annotated[str, typer.Option("--reason", help="Why; stands there for ever.", show_default=False)],
     yes: Yes = False,
 ) -> None:
-    """Reject an image for ever: no target whose policy trusts you takes it from now on."""
+    """Reject an image for ever: no target whose policy trusts you takes it from now on.
+
+    That counts for this name of it: a copy that was made with --as is rejected by itself.
+    """
     from imagepipe.promote.reject import reject as reject_image
 
     wiring = session.wiring(session.settings())
@@ -199,8 +202,11 @@ def reject(
         "reason": reason,
         "by": str(done.signatory),
         "records": [{"image": str(at), "record": str(record)} for at, record in done.records],
+        "not_rejected": [str(other) for other in done.elsewhere],
     }
     session.say(f"rejected by {done.signatory}")
+    for other in done.elsewhere:
+        session.warn(f"{other} is the same image, and is not rejected by that: reject it, too")
     session.answer(document, str(done.image))
 
 

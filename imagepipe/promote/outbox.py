@@ -102,10 +102,12 @@ class Outbox:
         Raises:
             UnavailableError: It cannot be written.
         """
-        name = f"{record.finished_at.replace(':', '')}-{bundle.digest.short}.json"
+        at = record.finished_at.replace(":", "")
+        number = len(list(self.folder.glob(f"{at}-*.json")))  # names tell seconds, and are sent in their order
+        name = f"{at}-{number}-{bundle.digest.short}.json"
         targets = tuple(result.target for result in record.targets if result.arrival.good)
-        image, at = record.image, record.finished_at
-        kept = Waiting(self.folder / name, image, targets, at, by, record.reason, bundle, left)
+        image = record.image
+        kept = Waiting(self.folder / name, image, targets, record.finished_at, by, record.reason, bundle, left)
         text = {"schema": _SCHEMA, **kept.to_json(), "bundle": base64.b64encode(bundle.raw).decode()}
         del text["file"]
         try:

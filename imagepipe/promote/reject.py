@@ -15,6 +15,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import REJECTION_PREDICATE, Signatory, Statement
 from imagepipe.model.ledger import Previous
 from imagepipe.model.reference import Pinned, Reference
+from imagepipe.promote.names import other_names
 from imagepipe.promote.ports import World
 from imagepipe.promote.rejections import Rank, enlist, next_rank
 from imagepipe.subject import find_subject
@@ -30,11 +31,13 @@ class Rejection:
         image: What was named.
         signatory: Who said it.
         records: The statement's manifest by the image that it is at: of an index, also at its platform's image.
+        elsewhere: What else the image is called; under these names it is not rejected by this.
     """
 
     image: Pinned
     signatory: Signatory
     records: tuple[tuple[Pinned, Digest], ...]
+    elsewhere: tuple[Pinned, ...] = ()
 
 
 def reject(reference: Reference, reason: str, world: World) -> Rejection:
@@ -73,7 +76,8 @@ def reject(reference: Reference, reason: str, world: World) -> Rejection:
             enlist(repository, record, world, newest=True)
             rank = Rank(rank.sequence + 1, (Previous(record, image.digest),))
         records.append((image, record))
-    return Rejection(subject.image, signatory, tuple(records))
+    trusted = [who for policy in world.policies.values() for who in policy.signed_by]
+    return Rejection(subject.image, signatory, tuple(records), other_names(subject.image, trusted, world))
 
 
 def _existing(image: Pinned, said: Mapping[str, Any], signatory: Signatory, world: World) -> Digest | None:

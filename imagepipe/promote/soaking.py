@@ -10,14 +10,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from imagepipe.errors import AccessError
-from imagepipe.model.copying import other_name
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROMOTION_PREDICATE, Soak, TrustPolicy
+from imagepipe.model.evidence import Soak, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.ledger import Entry, RecordKind
 from imagepipe.model.promotion import GateVerdict
 from imagepipe.model.reference import Pinned
 from imagepipe.promote.ledger import Ledger
+from imagepipe.promote.names import other_names
 from imagepipe.promote.ports import World
 
 __all__ = ["soak_gates"]
@@ -52,7 +52,7 @@ def soak_gates(image: Pinned, policy: TrustPolicy, soak: Soak, world: World) -> 
 def _stood(image: Pinned, target: Target, policy: TrustPolicy, world: World) -> tuple[datetime | None, str]:
     """Returns since when the target has had the image, under this name or the one that it was copied from."""
     since, told = _standing(image, target, policy, world)
-    for other in _other_names(image, policy, world) if told == _NEVER else ():
+    for other in other_names(image, policy.signed_by, world) if told == _NEVER else ():
         try:
             since, why = _standing(other, target, policy, world)
         except AccessError as error:
@@ -79,13 +79,6 @@ def _standing(image: Pinned, target: Target, policy: TrustPolicy, world: World) 
     if since is None:
         return None, "rolled back from it, and not promoted again" if left else _NEVER
     return since, ""
-
-
-def _other_names(image: Pinned, policy: TrustPolicy, world: World) -> list[Pinned]:
-    """Returns what else the image is called, by the records that came along when it was copied."""
-    proofs = world.reader.proofs(image, PROMOTION_PREDICATE, policy.signed_by)
-    names = (other_name(proof.verified.statement.predicate, image) for proof in proofs)
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def _leaves(entry: Entry, digest: Digest) -> bool:

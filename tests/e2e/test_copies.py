@@ -98,6 +98,9 @@ def test_a_built_image_is_released_with_signature_and_provenance(
     status = dev.run("status", "vch-a", f"{PROJECT}/hello", "--json").ok().json()
     (held,) = status["targets"][0]["images"]
     assert (held["image"], held["state"], held["current"]) == (done["image"], "promoted", True)
+    run = dev.run("reject", done["image"], "--reason", "leaks keys", "--json").ok()
+    assert run.json()["not_rejected"] == [built]
+    assert f"warning: {built} is the same image, and is not rejected by that" in run.err
 
 
 def test_a_name_that_points_elsewhere_is_never_moved(

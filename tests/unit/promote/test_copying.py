@@ -15,8 +15,10 @@ from imagepipe.model.promotion import PromotionPlan
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.copying import copy
 from imagepipe.promote.history import chains
+from imagepipe.promote.names import other_names
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import Promotion, apply, check_gates
+from imagepipe.promote.reject import reject
 from imagepipe.promote.rollback import Way, apply_rollback, plan_rollback
 from imagepipe.promote.saved import SavedPlan, refresh
 from tests.contract.signing_memory import MemorySigner
@@ -142,6 +144,27 @@ def test_what_was_rolled_back_under_its_old_name_is_held_under_the_new_one() -> 
     apply_rollback(plan_rollback(Way(TAGGED.repository), [target], small.world()), small.world(), reason="it burns")
     with pytest.raises(GateError, match=r"hold \(vch-a\): held since .*it burns"):
         promote(small, target)
+
+
+def test_who_rejects_a_copy_is_told_under_which_name_the_same_image_is_not_rejected() -> None:
+    small = Small()
+    manifest = small.image()
+    built = TAGGED.repository.pin(manifest.digest)
+    promote(small)
+    assert reject(Reference(NAME.repository, digest=manifest.digest), "no", small.world()).elsewhere == (built,)
+    assert reject(TAGGED, "no", small.world()).elsewhere == ()
+    with pytest.raises(GateError, match="rejected"):
+        promote(small)
+
+
+def test_a_record_that_names_nothing_sensible_names_no_copy() -> None:
+    small = Small()
+    manifest = small.image()
+    image = TAGGED.repository.pin(manifest.digest)
+    odd = ({"copy": {"from": "nothing"}}, {"copy": "x"}, {"copy": {"from": f"vic.example/p/q@{manifest.digest}"}})
+    for said in odd:
+        small.sign(manifest, CI, PROMOTION_PREDICATE, {"image": str(image), **said})
+    assert [str(one.repository) for one in other_names(image, (CI,), small.world())] == ["vic.example/p/q"]
 
 
 def test_what_was_rejected_under_the_new_name_stays_rejected() -> None:
