@@ -14,7 +14,7 @@ from typing import Any, Final
 from imagepipe.errors import ImagepipeError, VerificationError
 from imagepipe.model.digest import Digest
 
-__all__ = ["Entry", "Hold", "Link", "Previous", "RecordKind", "activation_of", "head_tag", "unverified_in"]
+__all__ = ["LATE", "Entry", "Hold", "Link", "Previous", "RecordKind", "activation_of", "head_tag", "unverified_in"]
 
 _HEAD: Final = "imagepipe-head."
 _TAG_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
@@ -22,6 +22,8 @@ _TAG_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
 _NAME_CHARS: Final = 96
 _GOOD: Final = ("promoted", "present")
 _RUN: Final = ("switched", "running")
+# What becomes of a target that was brought elsewhere before the record of its rollback came: it changes nothing then.
+LATE: Final = "late"
 
 
 def head_tag(target: str) -> str:
@@ -160,7 +162,7 @@ class Entry:
         image: The image that it is attached to.
         target: The target's name.
         kind: A promotion or a rollback.
-        outcome: `promoted`, `present` or `failed`.
+        outcome: `promoted`, `present`, `failed`, or `late`: it was there, until something that is on record before it.
         digest: The manifest that the target holds, or was meant to.
         link: Its place in the chain.
         plan: The digest of the plan that was carried out, as text.

@@ -7,14 +7,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from imagepipe.errors import ImagepipeError, RefusedError, UnavailableError, VerificationError
 from imagepipe.events import Warned, step
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory, Statement
 from imagepipe.model.host import TargetKind
-from imagepipe.model.ledger import Hold, RecordKind
+from imagepipe.model.ledger import LATE, Hold, RecordKind
 from imagepipe.model.promotion import Arrival, PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
 from imagepipe.promote.linking import Linker, put
@@ -23,9 +23,6 @@ from imagepipe.promote.ports import World
 from imagepipe.subject import find_subject
 
 __all__ = ["Delivery", "deliver"]
-
-# What becomes of a target that was brought elsewhere before the record of its rollback came: it changes nothing now.
-_LATE: Final = "late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +123,7 @@ class _Letter:
         links = linker.linked(late).links
         arrived = {one.target: one.arrival.good for one in self._record.targets}
         targets = [
-            told | ({"outcome": _LATE} if name in late and arrived[name] else {}) | links[name].to_json()
+            told | ({"outcome": LATE} if name in late and arrived[name] else {}) | links[name].to_json()
             for name, told in self._told.items()
         ]
         offline = {**(self._predicate.get("offline") or {}), "statement": self._statement}

@@ -12,7 +12,7 @@ from typing import Any
 
 from imagepipe import fanout
 from imagepipe.model.host import Target
-from imagepipe.model.ledger import Entry
+from imagepipe.model.ledger import LATE, Entry
 from imagepipe.model.reference import Repository
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
@@ -86,7 +86,8 @@ def look_back(
 ) -> tuple[Past, ...]:
     """Returns what every target had been brought to, on whose word; nothing before its first record.
 
-    The chain's order decides, not the times in it: clocks of those who promote may differ.
+    The chain's order decides, not the times in it: clocks of those who promote may differ. Only what came late has no
+    other place than its time.
 
     Args:
         targets: Whose records.
@@ -108,9 +109,10 @@ def _of(target: Target, repositories: Sequence[Repository], at: datetime, ledger
         chain = ledger.chain(repository, target)
         breaks += [f"{repository}: {told}" for told in chain.breaks]
         until = [(entry, when) for entry in chain.entries if (when := entry.finished) and when <= at]
-        good = next(((entry, when) for entry, when in reversed(until) if entry.good), None)
-        if good is not None:
-            entry, when = good
+        good = [(entry, when) for entry, when in until if entry.good][-1:]
+        good += [(entry, when) for entry, when in until if entry.outcome == LATE]
+        if good:
+            entry, when = max(good, key=lambda one: one[1])
             holds = tuple(f"{repository.pin(hold.image)}: {hold}" for hold in until[-1][0].link.holds)
             images.append(PastImage(repository, entry, holds, round((at - when).total_seconds())))
     return Past(target.name, target.kind.value, tuple(images), tuple(breaks))

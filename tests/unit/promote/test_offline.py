@@ -1,6 +1,6 @@
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from imagepipe.promote.delivery import deliver
 from imagepipe.promote.history import chains, merged, timeline
 from imagepipe.promote.offline import Offline, OfflineRollback, apply_offline, plan_offline, unverified
 from imagepipe.promote.outbox import Outbox, Waiting
+from imagepipe.promote.past import look_back
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.ports import World
 from imagepipe.promote.record import apply
@@ -34,11 +35,19 @@ from tests.unit.promote.world import CI, STRANGER, Small
 HEARD = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Later:
-    """A clock that is a day ahead of all others."""
+@dataclass
+class Standing:
+    """A clock that stands still."""
+
+    at: datetime
 
     def now(self) -> datetime:
-        return HEARD + timedelta(days=2)
+        return self.at
+
+
+# After all that was promoted here, and a day after that.
+NIGHT = Standing(HEARD + timedelta(days=2))
+LATER = Standing(HEARD + timedelta(days=3))
 
 
 class Night:
@@ -55,17 +64,19 @@ class Night:
 
     def world(self) -> World:
         """Returns the world as this machine sees it, with what waits in its outbox."""
-        return replace(self.yard.small.world(), held_back=self.outbox.holds)
+        return replace(self.yard.small.world(), held_back=self.outbox.holds, clock=NIGHT)
 
     def promote(self, manifest: Manifest, *, release: bool = False) -> None:
         """Promotes an image from this machine, whatever waits."""
         world, reference = self.world(), Reference(BARE, digest=manifest.digest)
         apply(make_plan("x", reference, [self.yard.target], world, terms=Terms(release_hold=release)), world)
 
-    def back(self, *targets: Target, to: Digest | None = None, activate: tuple[str, ...] = ()) -> OfflineRollback:
+    def back(
+        self, *targets: Target, to: Digest | None = None, activate: tuple[str, ...] = (), reason: str = "it burns"
+    ) -> OfflineRollback:
         offline = self.offline()
         plans = plan_offline(Way(BARE, to=to, activate=activate), targets or (self.yard.target,), offline)
-        (done,) = apply_offline(plans, offline, reason="it burns")
+        (done,) = apply_offline(plans, offline, reason=reason)
         return done
 
     def send(self) -> Sequence[tuple[Waiting, Digest | None]]:
@@ -81,7 +92,7 @@ class Night:
 
     def later(self, manifest: Manifest) -> None:
         """Promotes an image a day later, from elsewhere."""
-        world = replace(self.yard.small.world(), clock=Later())
+        world = replace(self.yard.small.world(), clock=LATER)
         reference = Reference(BARE, digest=manifest.digest)
         apply(make_plan("x", reference, [self.yard.target], world, terms=Terms(release_hold=True)), world)
 
@@ -284,6 +295,25 @@ def test_a_record_that_comes_after_a_later_promotion_changes_nothing_but_what_is
     assert chain.current.image == three.digest
     assert [hold.image for hold in entry.link.holds] == [two.digest]
     assert "it stays there" in night.yard.warnings()
+    between, after = LATER.at - timedelta(hours=1), LATER.at + timedelta(hours=1)
+    world = night.yard.small.world()
+    told = [look_back([night.yard.target], [BARE], when, world, jobs=1)[0].images[0] for when in (between, after)]
+    assert [(past.entry.image, past.entry.outcome) for past in told] == [
+        (entry.image, "late"),
+        (three.digest, "promoted"),
+    ]
+
+
+def test_two_machines_that_went_back_at_once_both_put_it_on_record(night: Night, tmp_path: Path) -> None:
+    one, two = night.yard.promoted(2)
+    beside = Night(tmp_path / "beside", night.yard.small)
+    assert night.back().waiting is not None
+    assert beside.back(reason="it burns here, too").waiting is not None
+    assert (len(night.send()), len(beside.send())) == (1, 1)
+    chain = night.yard.chain()
+    assert [(entry.link.sequence, entry.image) for entry in chain.entries[2:]] == [(3, one.digest), (4, one.digest)]
+    assert [[hold.image for hold in entry.link.holds] for entry in chain.entries[2:]] == [[two.digest]] * 2
+    assert chain.breaks == ()
 
 
 def test_a_late_record_of_a_target_that_was_at_nothing_known_holds_nothing(night: Night) -> None:
@@ -414,7 +444,7 @@ def test_a_target_that_did_not_go_back_is_not_said_to_have_come_late(night: Nigh
     one, _ = night.yard.promoted(2, night.yard.target, beside)
     night.yard.small.hosts["vch-b"].images.remove(BARE.pin(one.digest))
     night.back(night.yard.target, beside)
-    world, three = replace(night.yard.small.world(), clock=Later()), night.yard.image()
+    world, three = replace(night.yard.small.world(), clock=LATER), night.yard.image()
     apply(make_plan("x", Reference(BARE, digest=three.digest), [night.yard.target, beside], world), world)
     night.send()
     assert [night.yard.chain(one).entries[-1].outcome for one in (night.yard.target, beside)] == ["late", "failed"]
