@@ -1,74 +1,124 @@
-"""Holds every request and answer of a client against Harbor's own API description, at the transport."""
+"""Holds every request and answer of a client against Harbor's own API descriptions, at the transport.
+
+What a description says and Harbor does not do is a lie, and every lie is known by name (`harbor_lies`).
+"""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import httpx
 import yaml
 from jsonschema import Draft4Validator
 
-DESCRIPTION = Path(__file__).parent / "data" / "harbor-api-v2.0.yaml"
-BASE = "/api/v2.0"
+from tests.contract.harbor_calls import functions_under_way
+from tests.contract.harbor_lies import LIES_1, LIES_2
+
+DATA = Path(__file__).parent / "data"
 Json = dict[str, Any]
-# Asked by every client and in no description.
-UNDESCRIBED = ("/api/version", "/api/systeminfo")
 QUERY_TYPES = {
     "integer": re.compile(r"-?\d+"),
     "boolean": re.compile(r"true|false"),
     "string": re.compile(r".*", re.DOTALL),
 }
+_OF_THE_GATEWAY = (502, 504)  # nginx answers before Harbor, in HTML
+_DROPPED = ("example", "default", "format", "description")
 
 
 class SchemaError(AssertionError):
     """A request or an answer that Harbor's API description does not allow."""
 
 
-@cache
-def description() -> Json:
-    """Returns Harbor's API description, read once."""
-    with DESCRIPTION.open() as file:
-        # The loader in C is ten times as quick, and as safe.
-        found: Json = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - it is safe
-    return found
+@dataclass(frozen=True, eq=False)
+class Description:
+    """An API description, read once.
 
-
-@cache
-def definitions(*, strict: bool) -> Json:
-    """Returns the description's definitions as JSON schemas.
-
-    Lists may be null, as Go writes empty ones. What we send (`strict`) has no field that is not described.
+    Attributes:
+        file: Where it lies, among the tests' data.
+        base: What every path begins with.
+        undescribed: What every client asks, and no description holds.
+        errors: The definition of an error's body; empty: a text.
+        slashes: The parameters of paths that may hold slashes.
+        lies: What is known to be otherwise, by the complaint's name, and why.
     """
-    return {name: _schema(schema, strict=strict) for name, schema in description()["definitions"].items()}
+
+    file: str
+    base: str
+    undescribed: tuple[str, ...]
+    errors: str
+    slashes: tuple[str, ...] = ()
+    lies: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def data(self) -> Json:
+        """The whole description."""
+        with (DATA / self.file).open() as file:
+            # The loader in C is ten times as quick, and as safe.
+            found: Json = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - it is safe
+        return found
+
+    @cached_property
+    def definitions(self) -> Json:
+        """The definitions as JSON schemas; what is not described may be in none of them."""
+        return {name: _schema(schema) for name, schema in self.data["definitions"].items()}
+
+    @cached_property
+    def routes(self) -> tuple[tuple[re.Pattern[str], str, Json], ...]:
+        """Pattern, path and methods; what has more words of its own is the better match."""
+        paths: dict[str, Json] = self.data["paths"]
+        found = sorted(paths, key=lambda path: -len(re.sub(r"\{\w+\}", "", path)))
+        return tuple((re.compile(self._pattern(path)), path, paths[path]) for path in found)
+
+    def parameters(self, operation: Json) -> Iterator[Json]:
+        """Yields the parameters of an operation."""
+        for each in operation.get("parameters", ()):
+            yield self.data["parameters"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+
+    def _pattern(self, path: str) -> str:
+        own = [each for operation in self.data["paths"][path].values() for each in self.parameters(operation)]
+        numbers = {each["name"] for each in own if each["in"] == "path" and each["type"] == "integer"}
+
+        def segment(found: re.Match[str]) -> str:
+            return ".+" if found[1] in self.slashes else r"\d+" if found[1] in numbers else "[^/]+"
+
+        return re.sub(r"\\\{(\w+)\\\}", segment, re.escape(path))
 
 
-def _schema(schema: Json, *, strict: bool) -> Json:
-    made = {key: value for key, value in schema.items() if key not in ("example", "default", "format", "description")}
+HARBOR_2 = Description(
+    file="harbor-api-v2.0.yaml",
+    base="/api/v2.0",
+    undescribed=("/api/version", "/api/systeminfo"),
+    errors="Errors",
+    lies=LIES_2,
+)
+HARBOR_1 = Description(
+    file="harbor-api-v1.yaml",
+    base="/api",
+    undescribed=("/api/version",),
+    errors="",
+    slashes=("repo_name",),
+    lies=LIES_1,
+)
+
+
+def _schema(schema: Json) -> Json:
+    """Returns a JSON schema; lists may be null, as Go writes empty ones."""
+    made = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "properties" in made:
-        made["properties"] = {name: _schema(each, strict=strict) for name, each in made["properties"].items()}
-        if strict and "additionalProperties" not in made:
-            made["additionalProperties"] = False
+        made["properties"] = {name: _schema(each) for name, each in made["properties"].items()}
+        made.setdefault("additionalProperties", False)
     for key in ("items", "additionalProperties"):
         if isinstance(made.get(key), dict):
-            made[key] = _schema(made[key], strict=strict)
+            made[key] = _schema(made[key])
     kind = made.get("type")
-    if kind is not None and not strict and (kind == "array" or schema.get("x-nullable")):
+    if kind == "array" or (kind is not None and schema.get("x-nullable")):
         made["type"] = [kind, "null"]
     return made
-
-
-@cache
-def _routes() -> tuple[tuple[re.Pattern[str], str], ...]:
-    def pattern(path: str) -> re.Pattern[str]:
-        return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
-
-    # A path without parameters is the better match.
-    paths = sorted(description()["paths"], key=lambda path: path.count("{"))
-    return tuple((pattern(path), path) for path in paths)
 
 
 class CheckingTransport(httpx.BaseTransport):
@@ -76,97 +126,133 @@ class CheckingTransport(httpx.BaseTransport):
 
     Attributes:
         seen: Every operation that was used, as `GET /projects`.
+        told: The lies that were met, by name.
+        made: Which functions made which operations.
     """
 
-    def __init__(self, inner: httpx.BaseTransport) -> None:
+    def __init__(
+        self, inner: httpx.BaseTransport, description: Description = HARBOR_2, *, answers_only: bool = False
+    ) -> None:
         self._inner = inner
+        self._description = description
+        self._answers_only = answers_only
         self.seen: set[str] = set()
+        self.told: set[str] = set()
+        self.made: set[tuple[str, str]] = set()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        operation = self._operation(request)
-        if operation is not None:
-            self._check_query(request, operation)
-            self._check_body(request, operation)
+        found = self._operation(request)
+        if not self._answers_only:
+            operation = found[0] if found else f"{request.method} {request.url.path}"
+            self.made |= {(function, operation) for function in functions_under_way()}
+        if found is not None and not self._answers_only:
+            self._check_query(request, *found)
+            self._check_body(request, *found)
         response = self._inner.handle_request(request)
         response.read()
-        if operation is not None:
-            self._check_answer(request, response, operation)
+        if found is not None:
+            self._check_answer(request, response, *found)
         return response
 
     def close(self) -> None:
         self._inner.close()
 
-    def _operation(self, request: httpx.Request) -> Json | None:
-        path = request.url.raw_path.decode().partition("?")[0]
-        if path in UNDESCRIBED:
-            return None
-        if not path.startswith(BASE):
-            raise SchemaError(f"{request.method} {path} is outside {BASE}")
-        for pattern, name in _routes():
-            if pattern.fullmatch(path.removeprefix(BASE)):
-                methods = description()["paths"][name]
-                if request.method.lower() not in methods:
-                    raise SchemaError(f"{request.method} {name} is not described")
-                self.seen.add(f"{request.method} {name}")
-                found: Json = methods[request.method.lower()]
-                return found
-        raise SchemaError(f"{path} is not described")
+    def _complain(self, about: str, more: str = "") -> None:
+        if about not in self._description.lies:
+            raise SchemaError(f"{about}{more and f': {more[:300]}'}")
+        self.told.add(about)
 
-    def _check_query(self, request: httpx.Request, operation: Json) -> None:
-        described = {each["name"]: each for each in _parameters(operation) if each["in"] == "query"}
+    def _operation(self, request: httpx.Request) -> tuple[str, Json] | None:
+        """Returns an operation and its name, or None for what is in no description."""
+        path, base = request.url.raw_path.decode().partition("?")[0], self._description.base
+        if path in self._description.undescribed:
+            return None
+        for pattern, name, methods in self._description.routes:
+            if path.startswith(base) and pattern.fullmatch(path.removeprefix(base)):
+                named = f"{request.method} {name}"
+                if request.method.lower() in methods:
+                    self.seen.add(named)
+                    return named, methods[request.method.lower()]
+        if not self._answers_only:
+            raise SchemaError(f"{request.method} {path} is not described")
+        return None
+
+    def _check_query(self, request: httpx.Request, what: str, operation: Json) -> None:
+        described = {each["name"]: each for each in self._description.parameters(operation) if each["in"] == "query"}
         given = dict(parse_qsl(request.url.query.decode(), keep_blank_values=True))
         for name, value in given.items():
             if name not in described:
-                raise SchemaError(f"{_named(request)}: query {name} is not described")
-            if not QUERY_TYPES[described[name]["type"]].fullmatch(value):
-                raise SchemaError(f"{_named(request)}: query {name}={value} is no {described[name]['type']}")
-            if int(described[name].get("maximum", 2**63)) < (int(value) if value.isdecimal() else 0):
-                raise SchemaError(f"{_named(request)}: query {name}={value} is too large")
-        missing = [name for name, each in described.items() if each.get("required") and name not in given]
-        if missing:
-            raise SchemaError(f"{_named(request)}: query {missing} is required")
+                self._complain(f"{what}: query {name}")
+                continue
+            kind = described[name]["type"]
+            if not QUERY_TYPES[kind].fullmatch(value):
+                self._complain(f"{what}: query {name} is no {kind}", value)
+            elif int(described[name].get("maximum", 2**63)) < (int(value) if value.isdecimal() else 0):
+                self._complain(f"{what}: query {name} is too large", value)
+        for name in described.keys() - given.keys():
+            if described[name].get("required"):
+                self._complain(f"{what}: query {name} is missing")
         if "cookie" in request.headers:
-            raise SchemaError(f"{_named(request)}: carries a cookie")
+            raise SchemaError(f"{what}: carries a cookie")
 
-    def _check_body(self, request: httpx.Request, operation: Json) -> None:
-        described = next((each for each in _parameters(operation) if each["in"] == "body"), None)
+    def _check_body(self, request: httpx.Request, what: str, operation: Json) -> None:
+        described = next((each for each in self._description.parameters(operation) if each["in"] == "body"), None)
         content = request.read()
         if described is None:
             if content:
-                raise SchemaError(f"{_named(request)}: a body where none is described")
+                raise SchemaError(f"{what}: a body where none is described")
             return
         if request.headers.get("content-type") != "application/json":
-            raise SchemaError(f"{_named(request)}: the body is not declared as JSON")
-        _validate(json.loads(content), described["schema"], f"{_named(request)}: body", strict=True)
+            raise SchemaError(f"{what}: the body is not declared as JSON")
+        self._validate(json.loads(content), described["schema"], f"{what}: body")
 
-    def _check_answer(self, request: httpx.Request, response: httpx.Response, operation: Json) -> None:
-        what = f"{_named(request)}: {response.status_code}"
-        described = operation["responses"].get(str(response.status_code))
-        if response.is_success and described is None:
-            raise SchemaError(f"{what} is not described")
-        if "$ref" in (described or {}):
-            described = description()["responses"][described["$ref"].rpartition("/")[2]]
+    def _check_answer(self, request: httpx.Request, response: httpx.Response, what: str, operation: Json) -> None:
+        if response.status_code in _OF_THE_GATEWAY:
+            return
+        what = f"{what}: {response.status_code}"
+        responses = operation["responses"]
+        if str(response.status_code) not in responses:
+            self._complain(what, response.text)
+        if request.method == "HEAD":
+            return
         if not response.is_success:
-            described = {"schema": {"$ref": "#/definitions/Errors"}}
-        schema = (described or {}).get("schema")
-        if response.content and request.method != "HEAD":
-            if schema is None:
-                raise SchemaError(f"{what}: a body where none is described")
-            _validate(response.json(), schema, what, strict=False)
-        elif schema is not None and request.method != "HEAD":
-            raise SchemaError(f"{what}: no body")
+            self._check_error(response, what)
+            return
+        described = responses.get(str(response.status_code)) or {}
+        if "$ref" in described:
+            described = self._description.data["responses"][described["$ref"].rpartition("/")[2]]
+        schema = described.get("schema")
+        if schema is None:
+            if response.content:
+                self._complain(f"{what}: a body", response.text)
+        elif not response.content:
+            self._complain(f"{what}: no body")
+        else:
+            text = operation.get("produces") == ["text/plain"]
+            self._validate(response.text if text else self._json(response, what), schema, what)
 
+    def _json(self, response: httpx.Response, what: str) -> object:
+        try:
+            return response.json()
+        except ValueError:
+            raise SchemaError(f"{what}: no JSON: {response.text[:300]}") from None
 
-def _parameters(operation: Json) -> Iterator[Json]:
-    for each in operation.get("parameters", ()):
-        yield description()["parameters"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+    def _check_error(self, response: httpx.Response, what: str) -> None:
+        errors = self._description.errors
+        if errors and not response.content:
+            self._complain(f"{what}: no body")
+        elif errors:
+            self._validate(self._json(response, what), {"$ref": f"#/definitions/{errors}"}, what)
+        elif not response.headers.get("content-type", "").startswith("text/"):
+            self._complain(f"{what}: no text", response.text)
 
-
-def _validate(value: object, schema: Mapping[str, Any], what: str, *, strict: bool) -> None:
-    whole = {"definitions": definitions(strict=strict), **_schema(dict(schema), strict=strict)}
-    for error in Draft4Validator(whole).iter_errors(value):
-        raise SchemaError(f"{what}: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}")
-
-
-def _named(request: httpx.Request) -> str:
-    return f"{request.method} {unquote(request.url.path)}"
+    def _validate(self, value: object, schema: Json, what: str) -> None:
+        whole = {"definitions": self._description.definitions, **_schema(dict(schema))}
+        for error in Draft4Validator(whole).iter_errors(value):
+            place = ".".join(str(part) for part in error.absolute_path if isinstance(part, str))
+            where = f"{what}: {place}".rstrip(": ")
+            if error.validator == "additionalProperties":
+                for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
+                    self._complain(f"{where}: has {name}")
+            else:
+                self._complain(f"{where}: {error.validator}", error.message)

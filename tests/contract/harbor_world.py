@@ -17,6 +17,7 @@ import uvicorn
 
 from imagepipe.sandbox.harbor import HarborConfig, create_app
 from imagepipe.sandbox.harbor.call import Harbor
+from tests.contract.harbor_schema import CheckingTransport
 from tests.contract.registry_worlds import wait_for
 
 PASSWORD = "Harbor12345"
@@ -224,7 +225,8 @@ def served(config: HarborConfig) -> Iterator[HarborClient]:
         thread.start()
         try:
             wait_for(f"{url}/api/version")
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            checked = CheckingTransport(httpx.HTTPTransport(), answers_only=True)
+            with httpx.Client(base_url=url, timeout=30, trust_env=False, transport=checked) as client:
                 yield HarborClient(client, app.state.harbor)
         finally:
             server.should_exit = True

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -331,11 +330,3 @@ def test_every_right_is_granted_in_the_table_that_has_it() -> None:
 def test_a_request_that_names_no_dialect_there_is_is_refused() -> None:
     with pytest.raises(InputError, match="harbor-3"):
         open_administration(url="http://127.0.0.1:1", credential=Credential("a", "b"), dialect="harbor-3")
-
-
-def test_what_the_suite_asks_of_harbor_is_all_described(standin: HarborClient, tmp_path: Path) -> None:
-    with CheckingTransport(httpx.HTTPTransport()) as transport:
-        world = standin_world(standin, transport)
-        test_a_robot_is_switched_off_and_deleted_as_often_as_one_likes(world)
-        world.harbor.projects.facts(Project("es-sandbox"))
-        assert {"GET /projects/{project_name_or_id}/summary", "PUT /robots/{robot_id}"} <= transport.seen

@@ -21,6 +21,7 @@ from imagepipe.model.access import Member, Principal, Project, Right, Role
 from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration
 from tests.contract.harbor_chaos import ChaosTransport
+from tests.contract.harbor_schema import HARBOR_1, CheckingTransport
 from tests.contract.harbor_world import PASSWORD
 from tests.contract.vic_world import VicClient, served, vic_config
 
@@ -56,7 +57,9 @@ def opener(client: VicClient) -> Callable[..., Administration]:
     ) -> Administration:
         url = str(client.http.base_url)
         return open_administration(
-            url=url, credential=Credential(name, password), transport=transport or httpx.HTTPTransport()
+            url=url,
+            credential=Credential(name, password),
+            transport=transport or CheckingTransport(httpx.HTTPTransport(), HARBOR_1),
         )
 
     return enter

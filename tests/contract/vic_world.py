@@ -16,6 +16,7 @@ import uvicorn
 from imagepipe.sandbox.harbor import HarborConfig
 from imagepipe.sandbox.vic import create_app
 from imagepipe.sandbox.vic.parts import Vic
+from tests.contract.harbor_schema import HARBOR_1, CheckingTransport
 from tests.contract.harbor_world import PASSWORD, PROJECT, Login, basic, config_for, digest_of, harbor_of_a_team
 from tests.contract.registry_worlds import wait_for
 
@@ -141,7 +142,8 @@ def served(config: HarborConfig) -> Iterator[VicClient]:
         thread.start()
         try:
             wait_for(f"{url}/api/systeminfo")
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            checked = CheckingTransport(httpx.HTTPTransport(), HARBOR_1, answers_only=True)
+            with httpx.Client(base_url=url, timeout=30, trust_env=False, transport=checked) as client:
                 yield VicClient(client, app)
         finally:
             server.should_exit = True
