@@ -17,6 +17,11 @@ __all__ = ["FIRST", "SINCE", "Gate", "release"]
 _RELEASE: Final = re.compile(r"v?(\d+)\.(\d+)")
 # Source: the API descriptions and src/common/rbac/const.go of goharbor/harbor v2.0.0 … v2.15.2, compared tag by tag
 SINCE: Final[Mapping[str, tuple[int, int]]] = {
+    # What is below a project's name in a path; before, its number stood there. goharbor/harbor#13744, #13815
+    "path:": (2, 2),
+    "path:summary": (2, 2),
+    "path:members": (2, 3),
+    "path:immutabletagrules": (2, 3),
     "robots": (2, 2),  # /robots; before, robots were tokens below their project
     "require_cosign": (2, 5),  # enable_content_trust_cosign
     "require_notation": (2, 9),  # before, enable_content_trust asked Notary v1, which is gone

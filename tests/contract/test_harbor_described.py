@@ -59,7 +59,7 @@ def entered(client: HarborClient | VicClient, transport: httpx.BaseTransport) ->
     return open_administration(url=str(client.http.base_url), credential=LOGIN, transport=transport)
 
 
-def everything(harbor: Administration, settings: Mapping[str, bool | str | int]) -> None:
+def everything(harbor: Administration, settings: Mapping[str, bool | str | int], *, held: int = 0) -> None:
     """Does once what the ports of every dialect promise."""
     project = harbor.projects.create("tour", {})
     project = harbor.projects.change(project, settings)
@@ -71,7 +71,7 @@ def everything(harbor: Administration, settings: Mapping[str, bool | str | int])
     harbor.callers.caller()
     harbor.callers.rights(Project(project.name))
     assert list(harbor.require_audit().entries(project))
-    assert harbor.projects.facts(Project(PROJECT)).repositories == 1
+    assert harbor.projects.facts(Project(PROJECT)).repositories == held
     harbor.projects.delete(project)
 
 
@@ -128,20 +128,23 @@ def test_every_request_to_harbor_2_and_every_answer_is_described(
     with CheckingTransport(httpx.HTTPTransport()) as transport:
         harbor = entered(second, transport)
         images(second, harbor, transport)
-        everything(harbor, {"auto_scan": True, "storage_limit_bytes": 10**9})
+        everything(harbor, {"auto_scan": True, "storage_limit_bytes": 10**9}, held=1)
         second.add_robot("there", "repository:pull", level="system", namespace="*")
         robots(harbor)
         folder = tmp_path_factory.mktemp("ldap")
         changes: dict[str, Any] = {"auth_mode": "ldap", "directory": DIRECTORY}
         with harbor_of_a_team(folder, f"http://{backend.host}", seeds, **changes) as client:
             groups(entered(client, transport))
+        old = tmp_path_factory.mktemp("old")
+        with harbor_of_a_team(old, f"http://{backend.host}", seeds, version="2.1.6") as client:
+            everything(entered(client, transport), {"auto_scan": True})
     assert unseen(transport.made, "imagepipe/harbor/v2/*.py") == []
 
 
 def test_every_request_to_harbor_1_and_every_answer_is_described(first: VicClient) -> None:
     first.push(f"{PROJECT}/{HELLO}", "1.0")
     with CheckingTransport(httpx.HTTPTransport(), HARBOR_1) as transport:
-        everything(entered(first, transport), {"auto_scan": True, "max_severity": "high"})
+        everything(entered(first, transport), {"auto_scan": True, "max_severity": "high"}, held=1)
         first.vic.store.set_setting("auth_mode", "ldap_auth")
         first.vic.store.set_setting("ldap_groups", json.dumps({DEVS: "devs"}))
         groups(entered(first, transport))

@@ -20,6 +20,7 @@ from imagepipe.harbor.connection import Connection
 from imagepipe.harbor.paging import Listing, every
 from imagepipe.harbor.v2.session import Session, encoded_repository, open_session, project_path
 from imagepipe.harbor.wire import Foreign, Items, parse
+from imagepipe.model.access import Project
 from imagepipe.model.digest import Digest
 from imagepipe.model.protection import KEEP, keep_tag
 from imagepipe.model.reference import Pinned, Repository
@@ -129,7 +130,7 @@ class Keeper2:
         Changing the flag and the tags of a rule at once changes the flag only, so a rule that is off is replaced.
         Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/immutable.go (UpdateImmuRule)
         """
-        what, path = f"change what is kept in project {project}", project_path(project, "immutabletagrules")
+        what, path = f"change what is kept in project {project}", self._rules(project)
         own = self._own_rules(project, what)
         live = [rule for rule in own if not rule.disabled]
         named = {tag for rule in live for tag in rule.tags}
@@ -144,10 +145,9 @@ class Keeper2:
                 self._in(project, Call("DELETE", f"{path}/{rule.id}", what, accept=(404,)))
 
     def _own_rules(self, project: str, what: str) -> list[_Rule]:
-        listing = Listing(project_path(project, "immutabletagrules"), what)
         try:
             with self._session.inside(project):
-                rows = every(self._session.client, listing)
+                rows = every(self._session.client, Listing(self._rules(project), what))
         except PermissionRefusedError as error:
             raise _by_maintainer(error, project) from error
         rules = [parse(_Rule, row, what) for row in rows]
@@ -159,6 +159,9 @@ class Keeper2:
                 self._session.client.call(call)
         except PermissionRefusedError as error:
             raise _by_maintainer(error, project) from error
+
+    def _rules(self, project: str) -> str:
+        return self._session.path(Project(project), "immutabletagrules")
 
     def _artifacts(self, repository: Repository) -> str:
         return project_path(repository.project, "repositories", encoded_repository(repository.name), "artifacts")

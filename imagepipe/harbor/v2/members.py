@@ -14,7 +14,7 @@ from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call
 from imagepipe.harbor.paging import Listing, every
 from imagepipe.harbor.v2.groups import Groups, first_value, same_dn
-from imagepipe.harbor.v2.session import Session, project_path
+from imagepipe.harbor.v2.session import Session
 from imagepipe.harbor.wire import WireMember, parse
 from imagepipe.http.failure import words
 from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Role
@@ -56,7 +56,7 @@ class Membership2:
         def attempt() -> Member | None:
             there = self._find(project, principal, what)
             if there is None:
-                call = Call("POST", project_path(project.name, "members"), what, body=body, accept=(404, 409))
+                call = Call("POST", self._session.path(project, "members"), what, body=body, accept=(404, 409))
                 there = self._answered(project, principal, what, change.write(call))
             if there is not None and there.role is not role:
                 raise RefusedError(f"{what}: it is {there.role} there already", hint="set its role instead")
@@ -84,7 +84,7 @@ class Membership2:
                 raise NotFoundError(f"{what}: it is not a member", hint="add it instead")
             if there.role is role:
                 return there
-            path = project_path(project.name, "members", there.handle)
+            path = self._session.path(project, "members", there.handle)
             change.write(Call("PUT", path, what, body={"role_id": role.harbor_id}))
             now = self._listed(project, there, what)
             return now if now is not None and now.role is role else None
@@ -99,7 +99,7 @@ class Membership2:
         if there is None:
             return
         change = Change(self._client, what)
-        path = project_path(project.name, "members", there.handle)
+        path = self._session.path(project, "members", there.handle)
 
         def attempt() -> bool | None:
             # By its id from here on: another one of the same name is another member.
@@ -131,7 +131,7 @@ class Membership2:
         number = response.headers.get("location", "").rstrip("/").rpartition("/")[2]
         if not number.isdecimal():
             return self._find(project, principal, what)
-        call = Call("GET", project_path(project.name, "members", number), what, accept=(404,))
+        call = Call("GET", self._session.path(project, "members", number), what, accept=(404,))
         found = self._client.call(call)
         return self._member(parse(WireMember, found.json(), what), what) if found.is_success else None
 
@@ -206,7 +206,7 @@ class Membership2:
         return tuple(sorted(members, key=lambda member: (member.principal, member.handle)))
 
     def _wires(self, project: Project, what: str, name: str = "") -> tuple[WireMember, ...]:
-        listing = Listing(project_path(project.name, "members"), what, {"entityname": name} if name else {})
+        listing = Listing(self._session.path(project, "members"), what, {"entityname": name} if name else {})
         with self._session.inside(project.name):
             rows = every(self._client, listing)
         return tuple(parse(WireMember, row, what) for row in rows)

@@ -101,7 +101,7 @@ class Projects2:
             wire = self._session.wire_project(project.name, what)
             if project.handle and project.handle != str(wire.project_id):
                 raise RefusedError(f"{what}: it is another project of that name now", hint="look at it again")
-            call = Call("DELETE", project_path(project.name), what, accept=(404, 412))
+            call = Call("DELETE", self._session.path(project), what, accept=(404, 412))
             response = change.write(call)
             if response is not None and response.status_code == 412:
                 raise self._not_empty(project.name, what, words(response))
@@ -114,7 +114,7 @@ class Projects2:
         """Returns what the project holds; the last push from Harbor 2.12 on."""
         what = f"look into project {project.name}"
         with self._session.inside(project.name):
-            found = self._client.json(Call("GET", project_path(project.name, "summary"), what))
+            found = self._client.json(Call("GET", self._session.path(project, "summary"), what))
             summary = parse(WireSummary, found, what)
             quota = summary.quota
             newest = self._newest(project.name, what) if summary.repo_count else None
@@ -141,7 +141,7 @@ class Projects2:
         what = f"change project {project.name}"
         metadata = to_metadata(wrong)
         if metadata:
-            change.write(Call("PUT", project_path(project.name), what, body={"metadata": metadata}))
+            change.write(Call("PUT", self._session.path(project), what, body={"metadata": metadata}))
         if STORAGE in wrong:
             quota = self._quota(int(project.handle), what)
             if quota is None:

@@ -4,11 +4,12 @@
 ['project']
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from imagepipe.errors import RefusedError
+from imagepipe.errors import RefusedError, UnsupportedError
 from imagepipe.harbor.client import Call, decoded
+from imagepipe.harbor.features import SINCE, Gate
 from imagepipe.harbor.v2.session import Session
 from imagepipe.harbor.wire import WirePermission, WirePermissions, parse
 from imagepipe.model.access import Grant, Right
@@ -96,8 +97,7 @@ def check_grantable(session: Session, rights: Iterable[Right], project: str | No
         RefusedError: Robots cannot have a right; the message names all of them.
     """
     wanted = sorted(rights)
-    for right in wanted:
-        session.gate.require(f"right:{right.resource}", f"{what}: right {right}")
+    _check_version(session.gate, wanted, what)
     table = _table(session, project, what)
     barred = [right for right in wanted if right == _NEVER or "*" in str(right) or (table and right not in table)]
     if project is not None:
@@ -109,6 +109,19 @@ def check_grantable(session: Session, rights: Iterable[Right], project: str | No
             + (" in a project" if project is not None and any(map(_of_system, barred)) else ""),
             hint="leave it out" if len(barred) == 1 else "leave them out",
         )
+
+
+def _check_version(gate: Gate, wanted: Sequence[Right], what: str) -> None:
+    late = [right for right in wanted if not gate.has(f"right:{right.resource}")]
+    if not late:
+        return
+    version = ".".join(map(str, max(SINCE[f"right:{right.resource}"] for right in late)))
+    others = ",".join(str(right) for right in wanted if right not in late)
+    raise UnsupportedError(
+        f"{what}: right {', '.join(map(str, late))}: needs Harbor ≥ {version}, this is {gate.version}",
+        # Whoever asked for a set by name cannot know what is in it.
+        hint=f"give it the others only: {others}" if others else f"ask for an upgrade to Harbor {version} or newer",
+    )
 
 
 def _table(session: Session, project: str | None, what: str) -> frozenset[Right]:

@@ -11,6 +11,7 @@ from imagepipe.harbor.client import Call, HarborClient, decoded
 from imagepipe.harbor.connection import Connection
 from imagepipe.harbor.detect import HARBOR_2, clean_version, detect, system_info
 from imagepipe.harbor.features import Gate
+from imagepipe.harbor.paging import Listing, every
 from imagepipe.harbor.wire import WireProject, WireUser, parse
 from imagepipe.model.access import Caller, Project
 
@@ -97,7 +98,23 @@ class Session:
             PermissionRefusedError: It is hidden from us.
         """
         with self.inside(name):
+            if not self.gate.has("path:"):
+                return self._searched(name, what)
             return parse(WireProject, self.client.json(Call("GET", project_path(name), what)), what)
+
+    def path(self, project: Project, *rest: str | int) -> str:
+        """Returns the path of something in a project, in which older Harbors take its number only."""
+        if self.gate.has(f"path:{rest[0] if rest else ''}"):
+            return project_path(project.name, *rest)
+        return project_path(str(self.project_id(project)), *rest)
+
+    def _searched(self, name: str, what: str) -> WireProject:
+        """Returns a project by its name, where that can be searched for only."""
+        listing = Listing("/projects", what, {"name": name}, "project_id", open_to_all=True)
+        found = next((row for row in every(self.client, listing) if row.get("name") == name), None)
+        if found is None:
+            raise PermissionRefusedError(what)
+        return parse(WireProject, found, what)
 
 
 def open_session(connection: Connection, dialect: str | None, what: str, *, instead: str) -> Session:

@@ -19,6 +19,7 @@ from imagepipe.sandbox.harbor import api_users as user
 from imagepipe.sandbox.harbor.call import Call, Handler, Harbor, query_of
 from imagepipe.sandbox.harbor.identity import Caller
 from imagepipe.sandbox.harbor.problems import HarborError, not_found
+from imagepipe.sandbox.harbor.versions import by_number, has_route, no_number
 
 BASE = "/api/v2.0"
 _REPOSITORY = "/projects/{project}/repositories/{repository}"
@@ -94,7 +95,7 @@ ENDPOINTS: dict[str, dict[str, Handler]] = {
     "/labels/{label}": {"GET": policy.get_label, "DELETE": policy.delete_label},
 }
 _ROUTES = [
-    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.rstrip("/")) + "/?"), methods)
+    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.rstrip("/")) + "/?"), path, methods)
     for path, methods in ENDPOINTS.items()
 ]
 
@@ -105,15 +106,18 @@ async def serve_api(harbor: Harbor, request: Request, caller: Caller) -> Respons
     Raises:
         HarborError: 404 for an unknown path, 405 for an unknown method, or the endpoint's own refusal.
     """
-    path, method = request.url.path, request.method
-    for pattern, methods in _ROUTES if path.startswith(BASE) else ():
+    path, method, release = request.url.path, request.method, harbor.config.release
+    for pattern, route, methods in _ROUTES if path.startswith(BASE) else ():
         match = pattern.fullmatch(path.removeprefix(BASE))
-        if match is None:
+        if match is None or not has_route(route, release):
             continue
+        numbered = by_number(route, release)
+        if numbered and not match["project"].isdecimal():
+            raise no_number(path, match["project"], release)
         handler = methods.get(method)
         if handler is None:
             allowed = ",".join(sorted(methods))
             raise HarborError("METHOD_NOT_ALLOWED", f"method {method} is not allowed, but [{allowed}] are")
-        return await handler(Call(harbor, request, caller, match.groupdict(), query_of(request)))
+        return await handler(Call(harbor, request, caller, match.groupdict(), query_of(request), numbered))
     raw_path = request.scope.get("raw_path", path.encode()).decode().partition("?")[0]
     raise not_found(f"path {raw_path} was not found")

@@ -20,6 +20,7 @@ from imagepipe.sandbox.harbor.identity import Person, Robot
 from imagepipe.sandbox.harbor.problems import HarborError, bad_request, json_response, not_found
 from imagepipe.sandbox.harbor.rbac import ROBOT_PROJECT, ROBOT_SYSTEM
 from imagepipe.sandbox.harbor.store import Row, hashed, is_valid_secret, new_secret, seconds
+from imagepipe.sandbox.harbor.versions import Release, has_right
 
 FOREVER = -1
 MAX_DAYS = 2**31 - 2
@@ -34,7 +35,7 @@ async def create_robot(call: Call) -> Response:
     asked = await call.body("robot")
     if NAME.fullmatch(asked.get("name") or "") is None:
         raise bad_request("robot name is not in lower case or contains illegal characters")
-    _validate(asked, asked.get("duration", 0))
+    _validate(asked, asked.get("duration", 0), call.harbor.config.release)
     project_id = _authorize_new(call, asked)
     grants = [_grant(call, each) for each in asked["permissions"]]
     name = asked["name"]
@@ -68,7 +69,7 @@ async def create_robot(call: Call) -> Response:
     return json_response(payload, status=201, headers={"Location": location})
 
 
-def _validate(asked: dict[str, Any], duration: object) -> None:
+def _validate(asked: dict[str, Any], duration: object, release: Release) -> None:
     """Raises 400 for a robot that Harbor refuses."""
     if not isinstance(duration, int) or (duration != FOREVER and not 0 < duration <= MAX_DAYS):
         raise bad_request(
@@ -89,7 +90,7 @@ def _validate(asked: dict[str, Any], duration: object) -> None:
             raise bad_request(f"bad request permission level: {each.get('kind', '')}")
         for access in each["access"]:
             resource, action = access.get("resource", ""), access.get("action", "")
-            if (resource, action) not in table:
+            if (resource, action) not in table or not has_right((resource, action), release):
                 raise bad_request(f"bad request permission: {resource}:{action}")
 
 
@@ -188,7 +189,7 @@ async def update_robot(call: Call) -> Response:
     call.require_login()
     row = _robot(call, robot_id)
     duration: int = row["duration"] if asked.get("duration") is None else asked["duration"]
-    _validate(asked, duration)
+    _validate(asked, duration, call.harbor.config.release)
     if row["project_id"] and call.project(_namespace(asked))["id"] != row["project_id"]:
         raise bad_request("cannot update the project id of robot")
     _require(call, row["project_id"], "update")

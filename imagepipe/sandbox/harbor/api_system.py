@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person
 from imagepipe.sandbox.harbor.problems import HarborError, json_response
 from imagepipe.sandbox.harbor.rbac import ROBOT_PROJECT, ROBOT_SYSTEM, Permission
+from imagepipe.sandbox.harbor.versions import has_right
 
 # Source: goharbor/harbor v2.15.2 src/controller/health/checker.go, without the parts nobody installed.
 COMPONENTS = ("core", "database", "jobservice", "portal", "redis", "registry", "registryctl")
@@ -65,8 +67,11 @@ async def permissions(call: Call) -> Response:
         raise HarborError("UNAUTHORIZED", "")
     if not (call.caller.sysadmin or _is_project_admin(call)):
         raise HarborError("FORBIDDEN", "forbidden: only admins(system and project) can access permissions")
-    system = _listed(ROBOT_SYSTEM) if call.caller.sysadmin else None
-    return json_response({"project": _listed(ROBOT_PROJECT), "system": system})
+    release = call.harbor.config.release
+    project, system = (
+        _listed([each for each in table if has_right(each, release)]) for table in (ROBOT_PROJECT, ROBOT_SYSTEM)
+    )
+    return json_response({"project": project, "system": system if call.caller.sysadmin else None})
 
 
 async def configuration(call: Call) -> Response:
@@ -106,5 +111,5 @@ def _is_project_admin(call: Call) -> bool:
     return any(1 in call.caller.roles(row["project_id"]) for row in rows)
 
 
-def _listed(table: tuple[Permission, ...]) -> list[dict[str, str]]:
+def _listed(table: Sequence[Permission]) -> list[dict[str, str]]:
     return [{"action": action, "resource": resource} for resource, action in table]

@@ -62,13 +62,14 @@ class Harbor:
 
 @dataclass(frozen=True)
 class Call:
-    """A REST request with its caller and path parameters."""
+    """A REST request with its caller and path parameters; `numbered`: its project is a number by all means."""
 
     harbor: Harbor
     request: Request
     caller: Caller
     params: Mapping[str, str]
     query: Sequence[tuple[str, str]] = field(default=())
+    numbered: bool = False
 
     @property
     def store(self) -> Store:
@@ -119,7 +120,7 @@ class Call:
     def project_key(self) -> str | int:
         """Returns the project of the path: an integer-looking one is an id unless the client says otherwise."""
         text = self.params["project"]
-        if self.request.headers.get("x-is-resource-name", "").lower() == "true":
+        if not self.numbered and self.request.headers.get("x-is-resource-name", "").lower() == "true":
             return text
         return int(text) if text.isascii() and text.isdigit() else text
 
