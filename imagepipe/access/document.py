@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from imagepipe.access.names import family_of, identity_of, is_name, named_rights
 from imagepipe.access.state import DesiredProject, ProjectState, RobotState, Setting, Unmanaged
@@ -68,11 +68,21 @@ def _unmanaged(value: str) -> str:
     return value
 
 
+def _by_role(members: Any) -> Any:
+    """Lets pass what is written by role: the other way round is the likeliest mistake, and reads almost as well."""
+    for name, role in members.items() if isinstance(members, dict) else ():
+        if isinstance(role, str) and _role(role) is not None and _role(str(name)) is None:
+            raise ValueError(f"are written by role: write `{role}: [{name}]` for `{name}: {role}`")
+    return members
+
+
 class ProjectDocument(_Strict):
     """One project."""
 
     settings: SettingsDocument = Field(default_factory=SettingsDocument)
-    members: dict[str, list[str]] = Field(default={}, description="Names by role; group:NAME is a group.")
+    members: Annotated[dict[str, list[str]], BeforeValidator(_by_role)] = Field(
+        default={}, description="Names by role; group:NAME is a group."
+    )
     robots: dict[str, RobotDocument] = Field(default={}, description="Robots by their short name.")
     unmanaged: Annotated[str, AfterValidator(_unmanaged)] = Field(
         default="report", description="keep, report or remove members and robots that are not named."

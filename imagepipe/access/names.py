@@ -78,11 +78,14 @@ def families(robots: Iterable[Robot]) -> dict[str, tuple[Robot, ...]]:
 
 
 def named_rights(rights: frozenset[Right]) -> list[str]:
-    """Returns a permission set's name where the rights are exactly that set, else every right."""
-    for name, members in PERMISSION_SETS.items():
-        if members == rights:
-            return [name]
-    return sorted(map(str, rights))
+    """Returns rights as people write them: the largest permission set within them, and every other right.
+
+    >>> named_rights(PERMISSION_SETS["push"] | {Right.parse("scan:read")})
+    ['push', 'scan:read']
+    """
+    within = ((name, held) for name, held in PERMISSION_SETS.items() if held <= rights)
+    name, held = max(within, key=_size, default=("", frozenset[Right]()))
+    return ([name] if name else []) + sorted(map(str, rights - held))
 
 
 def short_rights(rights: frozenset[Right]) -> str:
@@ -91,15 +94,12 @@ def short_rights(rights: frozenset[Right]) -> str:
     >>> short_rights(PERMISSION_SETS["push"] | {Right.parse("scan:read")})
     'push and 1 more'
     """
-    name, size = max(
-        ((name, len(held)) for name, held in PERMISSION_SETS.items() if held <= rights), key=_second, default=("", 0)
-    )
-    more = len(rights) - size
-    return f"{name} and {more} more" if name and more else name or ", ".join(named_rights(rights))
+    first, *more = named_rights(rights) or [""]
+    return f"{first} and {len(more)} more" if more and first in PERMISSION_SETS else ", ".join((first, *more))
 
 
-def _second(pair: tuple[str, int]) -> int:
-    return pair[1]
+def _size(named: tuple[str, frozenset[Right]]) -> int:
+    return len(named[1])
 
 
 def reach_of(robot: Robot) -> str:

@@ -59,7 +59,7 @@ class RotationOptions:
 
     Attributes:
         grace: How long the old robot is kept after its successor is in place.
-        days: How long the successor lives; None: for ever if the old one does, else 90 days.
+        days: How long the successor lives; None: as long as the old one; 90 days where nobody tells.
         keep_enabled: Leave the old robot switched on until the grace is over.
         finish: Only end a rotation that was begun; never begin one.
     """
@@ -182,7 +182,7 @@ def _successor(old: Robot, project: Project | None, world: RotationWorld, option
     """Makes the next generation, tries it, and delivers its secret; one that fails is deleted again."""
     family, generation = family_of(old.name)
     now = world.clock.now().replace(microsecond=0)
-    days = options.days or (None if old.expires_at is None else _DEFAULT_DAYS)
+    days = options.days or (None if old.expires_at is None else old.days or _DEFAULT_DAYS)
     description = f"{_SINCE.sub('', old.description)} (in place since {now.isoformat()})".lstrip()
     where = project.name if project else None
     request = RobotRequest(robot_name(family, generation + 1), where, old.rights, days, description, old.grants)

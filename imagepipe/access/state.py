@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from imagepipe.access.names import named_rights
 from imagepipe.errors import InputError
 from imagepipe.model.access import PROJECT_SETTINGS, Principal, Right, Role
 from imagepipe.model.digest import Digest
@@ -135,6 +136,8 @@ class Change:
         line = f"{self.action.symbol} {self.project}: {self.action}"
         if self.action is Action.CREATE_PROJECT:
             return line
+        if self.action is Action.REPLACE_ROBOT:
+            return f"{line} {self.subject}: {_exchanged(self.before, self.after)}"
         shown = [_shown(value) for value in (self.before, self.after) if value is not None]
         return f"{line} {self.subject}" + (f": {' -> '.join(shown)}" if shown else "")
 
@@ -238,8 +241,9 @@ def _check_change(change: Change) -> None:
         case Action.ADD_MEMBER | Action.SET_ROLE:
             Role(change.after)
         case Action.CREATE_ROBOT | Action.REPLACE_ROBOT:
-            for right in change.after["rights"]:
-                Right.parse(right)
+            _rights(change.after)
+            if change.action is Action.REPLACE_ROBOT:
+                _rights(change.before)
         case Action.SET if type(change.after) is not PROJECT_SETTINGS.get(change.subject):
             raise TypeError(f"{change.subject} cannot be set to {change.after!r}")
 
@@ -248,6 +252,22 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):  # a robot
-        days = value.get("days")
-        return ", ".join(value["rights"]) + (f" for {days} days" if days else "")
+        return ", ".join(named_rights(_rights(value))) + _life(value)
     return str(value)
+
+
+def _exchanged(before: Any, after: Any) -> str:
+    """Returns what a robot gains and loses, or both sets of rights where each has a name."""
+    old, new = _rights(before), _rights(after)
+    if len(named_rights(old)) == len(named_rights(new)) == 1:
+        return f"{named_rights(old)[0]} -> {named_rights(new)[0]}{_life(after)}"
+    told = (("loses", old - new), ("gains", new - old))
+    return "; ".join(f"{word} {', '.join(sorted(map(str, some)))}" for word, some in told if some) + _life(after)
+
+
+def _rights(robot: Any) -> frozenset[Right]:
+    return frozenset(map(Right.parse, robot["rights"]))
+
+
+def _life(robot: Any) -> str:
+    return f" for {robot['days']} days" if robot.get("days") else ""

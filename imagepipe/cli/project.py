@@ -72,7 +72,7 @@ def show(session: Session, project: ProjectName) -> None:
         "members": None if members is None else [member_document(one) for one in members],
         "robots": None if robots is None else [robot_document(one) for one in robots],
     }
-    session.answer(document, _described(found, facts, members, robots))
+    session.answer(document, _described(found, facts, members, robots, admin))
 
 
 def create(
@@ -133,11 +133,12 @@ def delete(session: Session, project: ProjectName, yes: Yes = False) -> None:
     members = _if_shown(lambda: admin.membership.list(found))
     robots = _if_shown(lambda: admin.require_robots().list(found))
     held = [
-        f"{_count(facts.repositories, 'repository', 'repositories')} ({size(facts.used_bytes)})",
+        _count(facts.repositories, "repository", "repositories")
+        + ("" if facts.used_bytes is None else f" ({size(facts.used_bytes)})"),
         _count(None if members is None else len(members), "member", "members"),
         _count(None if robots is None else len(robots), "robot", "robots"),
     ]
-    session.say(f"{project} holds {', '.join(held)}; last push {day(facts.last_push)}")
+    session.say(f"{project} holds {', '.join(held)}; last push {_last_push(facts)}")
     for robot in robots or ():
         session.say(f"  robot {clean(robot.login)} would stop working")
     needed = _needed(session, project) if facts.repositories != 0 else ()
@@ -224,21 +225,25 @@ def robot_document(robot: Robot) -> dict[str, Any]:
 
 
 def _described(
-    project: Project, facts: ProjectFacts, members: Sequence[Member] | None, robots: Sequence[Robot] | None
+    project: Project,
+    facts: ProjectFacts,
+    members: Sequence[Member] | None,
+    robots: Sequence[Robot] | None,
+    admin: Administration,
 ) -> str:
     from imagepipe.access.names import short_rights
 
+    untold = f"not told by {admin.dialect} {admin.version}"
+    limit = _limit(project) if facts.limit_bytes is None else facts.limit_bytes
+    nothing_told = facts.used_bytes is None and limit is None
     lines = [
         ("project", project.name),
         ("repositories", "-" if facts.repositories is None else str(facts.repositories)),
-        (
-            "used",
-            f"{size(facts.used_bytes)} of {size(_limit(project) if facts.limit_bytes is None else facts.limit_bytes)}",
-        ),
-        ("last push", day(facts.last_push)),
+        ("used", untold if nothing_told else f"{size(facts.used_bytes)} of {size(limit)}"),
+        ("last push", _last_push(facts) if facts.last_push or facts.repositories == 0 else untold),
         *((key, _word(value)) for key, value in project.settings.items() if key != _LIMIT),
     ]
-    for member in members or ():
+    for member in sorted(members or (), key=lambda one: (admin.roles.index(one.role), one.principal)):
         lines.append((member.role.value, str(member.principal)))
     for robot in robots or ():
         ends = (
@@ -251,7 +256,15 @@ def _described(
         lines.append(("robot", f"{robot.login} {short_rights(robot.rights)} {ends}"))
     if members is None:
         lines.append(("members", "not shown to you"))
+    if robots is None:
+        lines.append(("robots", "not shown to you" if admin.robots else untold))
     return table(("what", "value"), lines)
+
+
+def _last_push(facts: ProjectFacts) -> str:
+    if facts.last_push is None:
+        return "never" if facts.repositories == 0 else "unknown"
+    return day(facts.last_push)
 
 
 def _if_shown(read: Callable[[], Sequence[Any]]) -> Sequence[Any] | None:

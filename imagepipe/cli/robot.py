@@ -146,7 +146,10 @@ def rotate(
     to_command: ToCommand = None,
     stdin: StdinForm = "secret",
     env_name: EnvName = "HARBOR",
-    days: Days = None,
+    days: Annotated[
+        int | None,
+        typer.Option("--days", min=1, help="How long the new one lives; default: as the old one.", show_default=False),
+    ] = None,
     grace: Annotated[float, typer.Option("--grace", min=0, help="How long the old robot is kept, in hours.")] = 24.0,
     keep_enabled: Annotated[
         bool, typer.Option("--keep-enabled", help="Leave the old robot switched on until then.")
@@ -289,7 +292,8 @@ def _rights(text: str) -> frozenset[Right]:
 
 def _told(rotation: Rotation) -> Iterator[str]:
     if rotation.created:
-        yield f"{rotation.current.login} is in place"
+        ends = f", and expires {day(rotation.current.expires_at)}" if rotation.current.expires_at else ""
+        yield f"{rotation.current.login} is in place{ends}"
     elif not rotation.waiting and not rotation.deleted:
         yield "nothing to finish"
     for login in rotation.deleted:

@@ -193,7 +193,9 @@ class Membership:
         path = f"/auth/idm/principals/{quote(principal.name.lower(), safe='')}"
         answer = self._client.call(Call("GET", path, what, accept=(404, 500)))
         if not answer.is_success:
-            raise NotFoundError(f"{what}: {_reason(answer)}", hint=self._suggest(principal, what))
+            raise NotFoundError(
+                f"{what}: single sign-on does not know it: {_reason(answer)}", hint=self._suggest(principal, what)
+            )
         wire = parse(_WirePrincipal, decoded(answer, what), what)
         kind = _KINDS.get(wire.type, PrincipalKind.USER)
         if kind is not principal.kind:

@@ -269,6 +269,7 @@ class Robot:
         expires_at: Aware, UTC; None: never.
         disabled: Whether it is switched off.
         grants: Where a robot of the whole Harbor may do what, in the order of names; `rights` is all of that.
+        days: How long it lives from its making; None: for ever, or this Harbor does not tell.
         handle: The dialect's own id.
     """
 
@@ -280,6 +281,7 @@ class Robot:
     disabled: bool
     description: str = ""
     grants: tuple[Grant, ...] = ()
+    days: int | None = field(default=None, compare=False)
     handle: str = field(default="", compare=False)
 
     def expired(self, now: datetime) -> bool:

@@ -341,7 +341,7 @@ class MemoryRobots:
         def effect() -> None:
             expires_at = None if request.days is None else harbor.now + timedelta(days=request.days)
             robot = harbor.add_robot(request.name, name, *map(str, request.rights), expires_at=expires_at)
-            made.append(replace(robot, description=request.description, grants=request.grants))
+            made.append(replace(robot, description=request.description, grants=request.grants, days=request.days))
             harbor.robots[robot.login] = made[0]
 
         harbor.write("robot.create", f"{name or '-'} {request.name}", effect)

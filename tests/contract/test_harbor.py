@@ -264,12 +264,13 @@ def test_a_robot_has_the_rights_and_the_days_that_were_asked_for(world: World) -
     assert made.robot.description == "builds"
     assert made.robot.expires_at is not None
     assert not made.robot.expired(made.robot.expires_at - timedelta(seconds=1))
+    assert made.robot.days == world.robots.list(project)[0].days == 30
 
 
 def test_a_robot_may_live_for_ever(world: World) -> None:
     project = world.project()
     made = world.robots.create(RobotRequest("ci", project.name, PERMISSION_SETS["pull"], None), project)
-    assert made.robot.expires_at is None
+    assert (made.robot.expires_at, made.robot.days) == (None, None)
     assert not made.robot.expired(datetime(9999, 1, 1, tzinfo=UTC))
 
 

@@ -140,6 +140,7 @@ class Robots2:
             disabled=False,
             description=request.description,
             grants=request.grants,
+            days=request.days,
             handle=str(made.id),
         )
         try:
@@ -188,6 +189,7 @@ class Robots2:
             wire.disable,
             wire.description,
             held_grants(wire.permissions) if project is None else (),
+            wire.duration if wire.duration and wire.duration > 0 else None,
             str(wire.id),
         )
 

@@ -61,6 +61,12 @@ def test_an_access_file_says_who_may_do_what(tmp_path: Path) -> None:
             "access.yaml:5:7: .*no role named 'developper'; use one of projectAdmin, .*did you mean 'developer'",
         ),
         (
+            "version: 1\nprojects:\n  a:\n    members:\n      lee: guest",
+            "access.yaml:4:5: .*written by role: write `guest: \\[lee\\]` for `lee: guest`",
+        ),
+        ("version: 1\nprojects:\n  a:\n    members:\n      guest: lee", "access.yaml:5:7: .*must be a list"),
+        ("version: 1\nprojects:\n  a:\n    members: [lee]", "access.yaml:4:5: "),
+        (
             "version: 1\nprojects:\n  a:\n    members:\n      guest: [x, ' y']",
             "access.yaml:5:18: .*not a member's name",
         ),
@@ -168,6 +174,8 @@ def test_a_robot_is_found_by_any_of_its_generations() -> None:
 
 def test_rights_are_told_in_a_word_where_there_is_one() -> None:
     assert named_rights(PERMISSION_SETS["ci"]) == ["ci"]
+    assert named_rights(PERMISSION_SETS["push"] | {Right("x", "y")}) == ["push", "x:y"]
+    assert named_rights(frozenset()) == []
     assert short_rights(PERMISSION_SETS["ci"]) == "ci"
     assert short_rights(PERMISSION_SETS["push"] | {Right("x", "y")}) == "push and 1 more"
     assert short_rights(frozenset({Right("b", "y"), Right("a", "y")})) == "a:y, b:y"

@@ -15,7 +15,7 @@ from imagepipe.access.state import (
 )
 from imagepipe.access.support import require_supported
 from imagepipe.errors import InputError, RefusedError, UnsupportedError
-from imagepipe.model.access import PERMISSION_SETS, Caller, Principal, Role
+from imagepipe.model.access import PERMISSION_SETS, Caller, Principal, Right, Role
 from tests.contract.harbor_memory import MemoryHarbor
 
 ADMIN = Caller("admin", "user", system_admin=True)
@@ -52,15 +52,27 @@ def lines(made: AccessPlan) -> list[str]:
 def test_a_plan_reads_as_who_gets_and_loses_what() -> None:
     before = state({"bob": Role.PROJECT_ADMIN, "carol": Role.GUEST}, {"old": PULL, "ci": PULL}, {"public": True})
     wanted = state({"alice": Role.PROJECT_ADMIN, "bob": Role.GUEST}, {"ci": PUSH}, {"public": False})
-    pulls, pushes = (", ".join(sorted(map(str, PERMISSION_SETS[name]))) for name in ("pull", "push"))
     assert [change.describe() for change in plan(wanted, before).changes] == [
         "+ es: add member alice: projectAdmin",
         "~ es: set public: true -> false",
-        f"~ es: replace robot ci: {pulls} -> {pushes} for 30 days",
+        "~ es: replace robot ci: pull -> push for 30 days",
         "~ es: set role bob: projectAdmin -> guest",
         "- es: remove member carol: guest",
-        f"- es: delete robot old: {pulls}",
+        "- es: delete robot old: pull",
     ]
+
+
+def test_of_a_robot_that_is_replaced_the_plan_tells_what_it_gains_and_loses() -> None:
+    held = RobotState(PERMISSION_SETS["push"] | {Right.parse("member:create"), Right.parse("member:delete")}, days=7)
+    wanted = RobotState(PERMISSION_SETS["push"] | {Right.parse("scan:read")}, days=None)
+    (change,) = plan(
+        state({"root": Role.PROJECT_ADMIN}, {"ci": wanted}), state({"root": Role.PROJECT_ADMIN}, {"ci": held})
+    ).changes
+    assert change.describe() == "~ es: replace robot ci: loses member:create, member:delete; gains scan:read"
+    (change,) = plan(
+        state({"root": Role.PROJECT_ADMIN}, {"ci": held}), state({"root": Role.PROJECT_ADMIN}, {"ci": wanted})
+    ).changes
+    assert change.describe() == "~ es: replace robot ci: loses scan:read; gains member:create, member:delete for 7 days"
 
 
 def test_our_own_right_to_go_on_is_the_last_to_go() -> None:

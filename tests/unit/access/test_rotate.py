@@ -58,7 +58,15 @@ class Bench:
     def now(self) -> datetime:
         return self.harbor.now
 
-    def run(self, *, name: str = "ci", finish: bool = False, keep: bool = False, grace: timedelta = DAY) -> Rotation:
+    def run(
+        self,
+        *,
+        name: str = "ci",
+        finish: bool = False,
+        keep: bool = False,
+        grace: timedelta = DAY,
+        days: int | None = None,
+    ) -> Rotation:
         world = RotationWorld(
             robots=self.harbor.administration().require_robots(),
             place=self.place,
@@ -67,7 +75,8 @@ class Bench:
             sample="es",
             sink=self.told.append,
         )
-        return rotate(self.project, name, world, RotationOptions(grace=grace, finish=finish, keep_enabled=keep))
+        options = RotationOptions(grace=grace, finish=finish, keep_enabled=keep, days=days)
+        return rotate(self.project, name, world, options)
 
     def logins(self) -> dict[str, str]:
         return {robot.name: "off" if robot.disabled else "on" for robot in self.harbor.robots.values()}
@@ -99,6 +108,16 @@ def test_a_successor_is_tried_delivered_and_only_then_the_old_one_is_switched_of
     assert done.until == bench.harbor.now + DAY
     assert bench.file_works()
     assert bench.registry.tried[-1] == "robot$es+ci.g2"
+
+
+def test_a_successor_lives_as_long_as_the_old_one_did_from_its_making(bench: Bench) -> None:
+    robot = bench.harbor.robots["robot$es+ci"]
+    bench.harbor.robots[robot.login] = replace(robot, days=3)
+    assert bench.run().current.expires_at == bench.harbor.now + 3 * DAY
+    bench.harbor.now += 2 * DAY
+    assert bench.run().current.expires_at == bench.harbor.now + 3 * DAY
+    bench.harbor.now += 2 * DAY
+    assert bench.run(days=7).current.expires_at == bench.harbor.now + 7 * DAY
 
 
 def test_running_again_within_the_grace_rotates_nothing(bench: Bench) -> None:
