@@ -83,7 +83,7 @@ class Switches:
     """
 
     sso: bool = True
-    write_delay_s: float = 0.2
+    write_delay_s: float = 0.05
     unknown_status: int = 404
 
 
