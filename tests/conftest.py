@@ -7,7 +7,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Their tests share one sandbox each.
-TOGETHER = ("tests/e2e", "tests/interop")
+TOGETHER = ("tests/e2e", "tests/e2e_vic", "tests/interop")
 # Those in it with sandboxes of their own, which make nothing on the machine that the others look at.
 APART = ("tests/e2e/test_dialects.py",)
 # Too many for one sandbox in a row: each of these has its own, the rest of the folder has another.

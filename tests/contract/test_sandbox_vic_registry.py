@@ -84,6 +84,14 @@ def test_a_digest_is_never_rewritten(vic: VicClient) -> None:
     assert vic.get(R, digest, accept="").json()["schemaVersion"] == 2
 
 
+def test_a_fault_switch_moves_a_tag_between_two_reads(vic: VicClient) -> None:
+    before, after = vic.push(R, "moving", b"before"), vic.push(R, "beside", b"after")
+    vic.vic.faults.set(tag_moves={f"{R}:moving": {"to": after, "after_reads": 1}})
+    assert [vic.get(R, "moving").headers["docker-content-digest"] for _ in range(3)] == [before, after, after]
+    vic.vic.faults.set()
+    assert vic.get(R, "moving").headers["docker-content-digest"] == after
+
+
 @pytest.mark.parametrize("kind", [OCI_MANIFEST, OCI_INDEX])
 @pytest.mark.parametrize("reference", ["oci", "digest"])
 def test_oci_is_refused_as_a_schema_1_without_a_signature(vic: VicClient, kind: str, reference: str) -> None:

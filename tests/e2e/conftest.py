@@ -56,11 +56,18 @@ def cli(folder: Path) -> Cli:
 
 
 @pytest.fixture(scope="package")
-def box(folder: Path, cli: Cli) -> Iterator[Box]:
+def flavour() -> str:
+    """What sandbox is brought up."""
+    return "harbor"
+
+
+@pytest.fixture(scope="package")
+def box(folder: Path, cli: Cli, flavour: str) -> Iterator[Box]:
     """The sandbox. When the last test is done it is taken down, and nothing of it may be left."""
     directory, before = folder / "box", machine()
     try:
-        document = cli.run("sandbox", "up", "--dir", str(directory), "--json", deadline_s=UP_S).ok().json()
+        up = ("sandbox", "up", "--flavour", flavour, "--dir", str(directory), "--json")
+        document = cli.run(*up, deadline_s=UP_S).ok().json()
         exports = cli.run("sandbox", "env", "--dir", str(directory)).ok().out.splitlines()
         cli.environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
         (folder / "tests").mkdir()

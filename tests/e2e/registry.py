@@ -12,6 +12,7 @@ from imagepipe.sandbox.probing import trusting
 from tests.e2e.images import DOCKER_MANIFEST, OCI_MANIFEST, HandMade, digest_of
 
 PROMOTION = "https://imagepipe.dev/promotion/v1"
+_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _ACCEPT = f"{DOCKER_MANIFEST}, {OCI_MANIFEST}, application/vnd.oci.image.index.v1+json"
 
 
@@ -47,9 +48,10 @@ class Registry:
         self._ask("PUT", repository, f"manifests/{at}", content=raw, headers={"Content-Type": media_type})
 
     def tags(self, repository: str) -> list[str]:
-        """Returns the tags of a repository; none when there is no such repository."""
+        """Returns the tags of a repository without those that list what is attached; none where it is not there."""
         answer = self._ask("GET", repository, "tags/list", accept=(200, 404))
-        return list(answer.json().get("tags") or []) if answer.status_code == 200 else []
+        names = answer.json().get("tags") or [] if answer.status_code == 200 else []
+        return [name for name in names if not name.startswith("sha256-")]
 
     def manifest(self, repository: str, at: str) -> bytes:
         """Returns a manifest's bytes."""
@@ -61,8 +63,23 @@ class Registry:
 
     def attached(self, repository: str, digest: str) -> list[dict[str, Any]]:
         """Returns the manifests of everything attached to a digest, oldest first."""
-        listed = self._ask("GET", repository, f"referrers/{digest}").json()["manifests"]
-        return [json.loads(self.manifest(repository, one["digest"])) for one in listed]
+        listed = self._ask("GET", repository, f"referrers/{digest}", accept=(200, 404))
+        if listed.status_code == 404:  # no such API, but a tag in its place, and none where nothing is attached
+            listed = self._ask("GET", repository, _list_of(digest), headers={"Accept": _LIST}, accept=(200, 404))
+        return [json.loads(self.manifest(repository, one["digest"])) for one in listed.json().get("manifests", ())]
+
+    def attach(self, repository: str, digest: str, manifest: dict[str, Any]) -> None:
+        """Stores a manifest that names an image as its subject, as its own media type says."""
+        raw, media_type = json.dumps(manifest).encode(), str(manifest["mediaType"])
+        self.put_manifest(repository, digest_of(raw), raw, media_type)
+        if media_type != DOCKER_MANIFEST:
+            return  # Harbor reads the subject by itself
+        place, accept = _list_of(digest), {"Accept": _LIST}
+        listed = self._ask("GET", repository, place, headers=accept, accept=(200, 404)).json().get("manifests", [])
+        platform = {"architecture": "unknown", "os": "unknown"}
+        entry = {"mediaType": media_type, "digest": digest_of(raw), "size": len(raw), "platform": platform}
+        index = {"schemaVersion": 2, "mediaType": _LIST, "manifests": [*listed, entry]}
+        self.put_manifest(repository, place.partition("/")[2], json.dumps(index).encode(), _LIST)
 
     def statements(self, repository: str, digest: str) -> list[dict[str, Any]]:
         """Returns the in-toto statements attached to a digest, oldest first, unverified."""
@@ -83,6 +100,14 @@ class Registry:
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer
 
+    def delete(self, repository: str, digest: str) -> None:
+        """Deletes an artifact; only an administrator of the project may."""
+        if self.part["flavour"] == "vic":
+            self._ask("DELETE", repository, f"manifests/{digest}", actions="*")
+        else:
+            project, _, name = repository.partition("/")
+            self.api("DELETE", f"projects/{project}/repositories/{name}/artifacts/{digest}")
+
     def _client(self) -> httpx.Client:
         tls = trusting(Path(self.part["ca_file"]))
         return httpx.Client(base_url=self.part["url"], verify=tls, timeout=20.0, trust_env=False)
@@ -96,12 +121,21 @@ class Registry:
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
         accept: tuple[int, ...] = (200, 201, 202),
+        actions: str = "pull,push",
     ) -> httpx.Response:
         with self._client() as client:
-            wanted = {"service": "harbor-registry", "scope": f"repository:{repository}:pull,push"}
+            wanted = {"service": "harbor-registry", "scope": f"repository:{repository}:{actions}"}
             granted = client.get("/service/token", params=wanted, auth=self.credentials).raise_for_status()
             url = rest if rest.startswith(("http", "/")) else f"/v2/{repository}/{rest}"
             told = {**(headers or {}), "Authorization": f"Bearer {granted.json()['token']}"}
             answer = client.request(method, url, content=content, headers=told)
         assert answer.status_code in accept, f"{method} {url}: {answer.status_code} {answer.text}"
         return answer
+
+
+def _list_of(digest: str) -> str:
+    """Returns the path of the list of what is attached, where there is no API for it.
+
+    Source: OCI distribution-spec v1.1 "Referrers Tag Schema".
+    """
+    return f"manifests/{digest.replace(':', '-')}"

@@ -127,8 +127,7 @@ def test_a_history_is_whole_until_a_record_is_deleted(ledger: Ledger) -> None:
     assert {row["standing"] for row in told["entries"]} == {"verified"}
     chain = next(row for row in told["chains"] if row["target"] == "vch-a")
     assert (chain["intact"], chain["records"], chain["current"]) == (True, 3, digest(one))
-    project, _, name = ledger.repository.partition("/")
-    ledger.box.admin.api("DELETE", f"projects/{project}/repositories/{name}/artifacts/{second}")
+    ledger.box.admin.delete(ledger.repository, second)
     run = ledger.cli.run("history", ledger.repository, "--json")
     broken = run.fails(6, "sequence 2 is MISSING", kind="verification", schema="imagepipe.history/v1")
     assert [row["standing"] for row in broken["entries"]] == ["verified", "MISSING", "verified"]
@@ -139,8 +138,7 @@ def test_a_history_without_its_newest_record_is_not_whole(ledger: Ledger) -> Non
     ledger.promote(one, "vch-a", "vch-b")
     ledger.promote(two, "vch-a", "vch-b")
     newest = ledger.promote(three)["record"]
-    project, _, name = ledger.repository.partition("/")
-    ledger.box.admin.api("DELETE", f"projects/{project}/repositories/{name}/artifacts/{newest}")
+    ledger.box.admin.delete(ledger.repository, newest)
     ledger.cli.run("history", ledger.repository, "--json").fails(
         6, "vch-a: the tag of the newest record is gone", schema="imagepipe.history/v1"
     )

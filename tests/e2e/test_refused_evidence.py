@@ -3,13 +3,11 @@
 Most of these run with every target out of reach: a refusal with exit 6, not 8, shows that no host was asked.
 """
 
-import json
-
 import pytest
 
 from tests.e2e.box import Box
 from tests.e2e.cli import Cli
-from tests.e2e.images import OCI_MANIFEST, hand_made
+from tests.e2e.images import hand_made
 
 pytestmark = pytest.mark.sandbox
 
@@ -68,8 +66,7 @@ def test_a_signature_moved_over_from_another_image_does_not_count(box: Box, cli:
     pinned = box.registry.push("es-sandbox/moved", "forged", forged)
     (attached,) = box.registry.attached("es-sandbox/moved", honest.digest)
     attached["subject"] |= {"digest": forged.digest, "size": forged.size_bytes}
-    raw = json.dumps(attached).encode()
-    box.registry.put_manifest("es-sandbox/moved", "moved-over", raw, OCI_MANIFEST)
+    box.registry.attach("es-sandbox/moved", forged.digest, attached)
     assert len(box.registry.attached("es-sandbox/moved", forged.digest)) == 1
     cli.run("verify", pinned, "--json").fails(6, "has no signature that the policy accepts", kind="verification")
     run = cli.run("promote", pinned, "--to", "vch-a", "--yes", "--json", config=box.everybody_away())
@@ -82,7 +79,7 @@ def test_rubbish_attached_to_a_signed_image_takes_nothing_away_from_it(box: Box,
     cli.run("sign", pinned).ok()
     (attached,) = box.registry.attached("es-sandbox/littered", image.digest)
     attached["layers"] = []
-    box.registry.put_manifest("es-sandbox/littered", "rubbish", json.dumps(attached).encode(), OCI_MANIFEST)
+    box.registry.attach("es-sandbox/littered", image.digest, attached)
     assert len(box.registry.attached("es-sandbox/littered", image.digest)) == 2
     cli.run("verify", pinned).ok()
 

@@ -132,6 +132,7 @@ class Registry:
     async def _manifest(self, request: Request, caller: Caller, repository: str, reference: str) -> Response:
         if request.method == "PUT":
             return await self._put(request, caller, repository, reference)
+        await self._move_tag(repository, reference)
         response = await self.vic.backend.fetch(request, f"/v2/{repository}/manifests/{reference}")
         if request.method == "GET" and response.status_code == 200:
             self._pulled(caller, repository, reference)
@@ -139,6 +140,13 @@ class Registry:
             if self.vic.faults.corrupts(repository, reference, digest):
                 response.body = corrupted(bytes(response.body))
         return response
+
+    async def _move_tag(self, repository: str, reference: str) -> None:
+        """Moves a tag between two reads when a fault switch says so, as another client's push would."""
+        digest = None if DIGEST.fullmatch(reference) else self.vic.faults.moved_tag(repository, reference)
+        if digest is not None:
+            moved = await self.vic.inside.manifest(repository, digest)
+            await self.vic.inside.put(repository, reference, moved.headers["content-type"], moved.content)
 
     async def _put(self, request: Request, caller: Caller, repository: str, reference: str) -> Response:
         raw = await request.body()
