@@ -256,6 +256,22 @@ def _threshold(facts: Facts) -> str:
     return str(facts.setting("max_severity") or "low")
 
 
+# Before Harbor 2.0 a policy holds for every manifest that is read, and nobody scans signatures or signs them in Notary.
+_OF_ALL: Final = "and this Harbor asks the same of signatures and records, which never have it"
+
+
+def _told_unmeasured(facts: Facts) -> Cause:
+    name = facts.image.project
+    message = f"project {name} lets nobody pull what has no scan that went well, {_OF_ALL}"
+    return Cause("unscanned", message, f"imagepipe project set {name} prevent_vulnerable=false")
+
+
+def _told_unsigned_in_notary(facts: Facts) -> Cause:
+    name = facts.image.project
+    message = f"project {name} lets nobody pull what is not signed in Notary, {_OF_ALL}"
+    return Cause("unsigned", message, f"ask an admin of project {name} to turn content trust off in the portal")
+
+
 # Harbor's own words for what it refuses, wherever they are repeated.
 # Source: Harbor v2.15.2 src/server/middleware/{readonly,immutable,quota,contenttrust,vulnerable},
 # src/pkg/quota/util.go; v1.7.8 src/core/proxy/interceptors.go (contents are "not signed in Notary").
@@ -266,6 +282,8 @@ _TOLD: Final[tuple[tuple[re.Pattern[str], Callable[[Facts], Cause]], ...]] = tup
         (r"configured as immutable", _told_immutable),
         (r"exceed the configured upper limit|storage quota exceeds", _told_quota),
         (r"is not signed by (?:cosign|notation)", _told_unsigned),
+        (r"is not signed in Notary", _told_unsigned_in_notary),
+        (r"Cannot get the image severity", _told_unmeasured),
         (r"without vulnerability scanning|status of vulnerability scanning", _told_unscanned),
         (r"current image with \d+ vulnerabilit|severity of vulnerability of the image", _told_vulnerable),
     )

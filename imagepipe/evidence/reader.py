@@ -112,7 +112,7 @@ class EvidenceReader:
         Raises:
             VerificationError: There is none; the message says what was found instead.
         """
-        refusals: list[str] = []
+        refusals: list[RefusedError] = []
         proof = next(self._sift(image, predicate_type, trusted, refusals), None)
         if proof is not None:
             return proof
@@ -122,8 +122,9 @@ class EvidenceReader:
                 f"{image} has no {what}", hint="sign it with `imagepipe sign` as an identity that the policy trusts"
             )
         raise VerificationError(
-            f"{image} has no {what} that the policy accepts: " + "; ".join(dict.fromkeys(refusals)),
-            hint="sign it as an identity that the policy trusts, or ask who owns the policy",
+            f"{image} has no {what} that the policy accepts: "
+            + "; ".join(dict.fromkeys(refusal.message for refusal in refusals)),
+            hint=_way_out(refusals),
         )
 
     def prove(self, image: Pinned, manifest: Digest, predicate_type: str, trusted: Sequence[Signatory]) -> Proof | None:
@@ -184,7 +185,7 @@ class EvidenceReader:
             return Finding(descriptor, kind, None, error.message, unread=not isinstance(error, VerificationError))
 
     def _sift(
-        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[str]
+        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[RefusedError]
     ) -> Iterator[Proof]:
         for attachment in self._readable(image, refusals, first=predicate_type):
             if not attachment.is_bundle:
@@ -194,14 +195,14 @@ class EvidenceReader:
             except VerificationError as error:
                 # A bundle that says it is of another kind is not a failed candidate, only another document.
                 if attachment.predicate_hint in (None, predicate_type):
-                    refusals.append(error.message)
+                    refusals.append(error)
 
     def _proof(self, image: Pinned, attachment: Attachment, predicate_type: str, trusted: Sequence[Signatory]) -> Proof:
         bundle = Bundle(attachment.artifact.content)
         return Proof(self._verifier.verify(bundle, image.digest, predicate_type, trusted), attachment)
 
     def _readable(
-        self, image: Pinned, refusals: list[str] | None = None, *, first: str | None = None
+        self, image: Pinned, refusals: list[RefusedError] | None = None, *, first: str | None = None
     ) -> Iterator[Attachment]:
         """Yields what can be read, one by one; what the list calls of the predicate type `first` comes first.
 
@@ -213,7 +214,7 @@ class EvidenceReader:
                 yield Attachment(descriptor, self._referrers.fetch(image, descriptor))
             except RefusedError as error:
                 if refusals is not None:
-                    refusals.append(error.message)
+                    refusals.append(error)
 
     def _listed(self, image: Pinned) -> tuple[Descriptor, ...]:
         descriptors = self._referrers.list(image)
@@ -223,6 +224,12 @@ class EvidenceReader:
                 hint="delete the attachments that nobody needs",
             )
         return descriptors
+
+
+def _way_out(refusals: Sequence[RefusedError]) -> str:
+    """Returns the hint for an image that nothing vouches for: where it could not even be read, that comes first."""
+    unread = (refusal.hint for refusal in refusals if not isinstance(refusal, VerificationError) and refusal.hint)
+    return next(unread, "sign it as an identity that the policy trusts, or ask who owns the policy")
 
 
 def _rank(descriptor: Descriptor, predicate_type: str) -> int:

@@ -206,7 +206,7 @@ class SignOn:
             raise UnavailableError(f"{what}: HTTP {answer.status_code}", hint="try again later")
         raise CredentialsError(
             f"{what}: wrong user name or password (HTTP {answer.status_code})",
-            hint="give the name with its domain, such as dana@vsphere.local",
+            hint="check the password, and give the name with its domain, such as dana@vsphere.local",
         )
 
     def _local(self, what: str) -> str:

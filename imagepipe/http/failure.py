@@ -51,6 +51,11 @@ _FULL_OR_READ_ONLY: Final = re.compile(r"exceed the configured upper limit|read 
 # Harbor 1.10 answers 500 to a manifest that is not Docker's. Source: goharbor/harbor#10952
 _UNKNOWN_TYPE: Final = "unsupported content type for manifest"
 _POLICY_CODES: Final = ("PROJECTPOLICYVIOLATION", "PROJECT_POLICY_VIOLATION")
+# Source: goharbor/harbor v1.7.8 src/core/proxy/interceptors.go asks it of every manifest that is read.
+_POLICY_HINT: Final = (
+    "the project's policy forbids this pull: sign or scan the image first; "
+    "before Harbor 2.0 end the policy, which holds for signatures and records, too"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def refusal(response: httpx.Response, what: str) -> ImagepipeError:
     if response.status_code == 403 and any(_FULL_OR_READ_ONLY.search(complaint.message) for complaint in heard):
         return RefusedError(message, hint="ask a Harbor administrator for more quota, or to end the read-only mode")
     if any(complaint.code in _POLICY_CODES for complaint in heard):
-        return RefusedError(message, hint="the project's policy forbids this pull: sign or scan the image first")
+        return RefusedError(message, hint=_POLICY_HINT)
     kind, hint = _BY_STATUS.get(response.status_code, (None, None))
     if is_unknown_type(response):
         kind, hint = UnsupportedError, "this Harbor takes Docker's manifests only: use Harbor 2.0 or newer"

@@ -169,6 +169,8 @@ POLICY = 'cannot be pulled due to configured policy in \'Prevent images with vul
         (FINE, "quota exceeded: storage quota exceeds", "quota", "no room", "=SIZE"),
         (PULLED, "The image is not signed by cosign.", "unsigned", "cosign signature", "imagepipe sign es/web:1"),
         (PULLED, "The image is not signed by notation.", "unsigned", "notation", "notation sign es/web:1"),
+        (PULLED, "The image is not signed in Notary.", "unsigned", "of signatures and records", "in the portal"),
+        (PULLED, "Cannot get the image severity.", "unscanned", "signatures and records", "prevent_vulnerable=false"),
         (PULLED, f"current image without vulnerability scanning {POLICY}", "unscanned", "was not", "auto_scan=true"),
         (PULLED, f'with "Running" status of vulnerability scanning {POLICY}', "unscanned", "was not", "auto_scan"),
         (PULLED, f"current image with 3 vulnerabilities {POLICY}", "vulnerable", "the scan found some", "base image"),

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from imagepipe.errors import IdentityError, UnavailableError, UnsupportedError, VerificationError
+from imagepipe.errors import IdentityError, RefusedError, UnavailableError, UnsupportedError, VerificationError
 from imagepipe.evidence import reader as reader_module
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Artifact, Statement
@@ -90,6 +90,21 @@ def test_an_unsigned_image_and_a_badly_signed_one_are_told_apart() -> None:
     small.sign(manifest, STRANGER)
     with pytest.raises(VerificationError, match=r"that the policy accepts: .*eve@example.com"):
         small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+
+
+class WithholdingRegistry(MemoryRegistry):
+    """Lists attachments, and lets nobody read them."""
+
+    def fetch(self, image: Pinned, descriptor: Descriptor) -> Artifact:
+        raise RefusedError(f"read {descriptor.digest}: a policy forbids it", hint="end the policy")
+
+
+def test_evidence_that_may_not_be_read_is_told_with_the_way_to_read_it() -> None:
+    small = Small(registry=WithholdingRegistry())
+    image = small.sign(small.registry.add_image(REPOSITORY))
+    with pytest.raises(VerificationError, match=r"that the policy accepts: .* a policy forbids it") as refused:
+        small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
+    assert refused.value.hint == "end the policy"
 
 
 def test_a_registry_that_is_away_is_not_an_unsigned_image() -> None:
