@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from imagepipe import fanout
-from imagepipe.errors import RefusedError, UnsupportedError, VerificationError
+from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError, UnsupportedError, VerificationError
 from imagepipe.evidence.remembering import RememberingReferrers, RememberingVerifier
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
@@ -90,7 +90,9 @@ class EvidenceReader:
         )
 
     def attachments(self, image: Pinned) -> tuple[Attachment, ...]:
-        """Returns everything attached to the image that can be read; a malformed artifact is left out.
+        """Returns everything attached to the image that can be read; left out is what is malformed, or listed and gone.
+
+        Where a list is kept at a tag, who deletes what is attached leaves its entry there.
 
         Raises:
             RefusedError: The image has more than `MAX_REFERRERS` attachments.
@@ -112,7 +114,7 @@ class EvidenceReader:
         Raises:
             VerificationError: There is none; the message says what was found instead.
         """
-        refusals: list[RefusedError] = []
+        refusals: list[ImagepipeError] = []
         proof = next(self._sift(image, predicate_type, trusted, refusals), None)
         if proof is not None:
             return proof
@@ -128,16 +130,18 @@ class EvidenceReader:
         )
 
     def prove(self, image: Pinned, manifest: Digest, predicate_type: str, trusted: Sequence[Signatory]) -> Proof | None:
-        """Returns the statement that this attachment carries, or None when the registry does not list it.
+        """Returns the statement that this attachment carries, or None when the registry does not list or hold it.
 
         Raises:
             RefusedError: It is listed, and it proves nothing.
         """
         for descriptor in self._listed(image):
             if descriptor.digest == manifest:
-                return self._proof(
-                    image, Attachment(descriptor, self._referrers.fetch(image, descriptor)), predicate_type, trusted
-                )
+                try:
+                    attachment = Attachment(descriptor, self._referrers.fetch(image, descriptor))
+                except NotFoundError:
+                    return None
+                return self._proof(image, attachment, predicate_type, trusted)
         return None
 
     def opened(
@@ -153,7 +157,7 @@ class EvidenceReader:
     def findings(
         self, image: Pinned, trusted: Sequence[Signatory], kinds: Sequence[str] | None = None, *, since: str = ""
     ) -> tuple[Finding, ...]:
-        """Returns what is attached to the image, in the registry's order, each with what it came to.
+        """Returns what is attached to the image, in the registry's order, and what each came to; not what is gone.
 
         Args:
             image: The image.
@@ -170,22 +174,24 @@ class EvidenceReader:
             and descriptor.annotations.get(media.CREATED_ANNOTATION, since) >= since
         ]
         outcomes = fanout.each(wanted, lambda one: self._finding(image, *one, trusted), jobs=_JOBS)
-        return tuple(outcome.unwrap() for outcome in outcomes)
+        return tuple(found for outcome in outcomes if (found := outcome.unwrap()) is not None)
 
     def _finding(
         self, image: Pinned, descriptor: Descriptor, kind: str | None, trusted: Sequence[Signatory]
-    ) -> Finding:
+    ) -> Finding | None:
         try:
             attachment = Attachment(descriptor, self._referrers.fetch(image, descriptor))
             claimed = kind or attachment.predicate_hint
             if not attachment.is_bundle or claimed is None:
                 return Finding(descriptor, claimed, None, "it is no signed statement that says what it is")
             return Finding(descriptor, claimed, self._proof(image, attachment, claimed, trusted))
+        except NotFoundError:
+            return None  # as where a registry strikes from its list what is deleted
         except RefusedError as error:
             return Finding(descriptor, kind, None, error.message, unread=not isinstance(error, VerificationError))
 
     def _sift(
-        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[RefusedError]
+        self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory], refusals: list[ImagepipeError]
     ) -> Iterator[Proof]:
         for attachment in self._readable(image, refusals, first=predicate_type):
             if not attachment.is_bundle:
@@ -202,7 +208,7 @@ class EvidenceReader:
         return Proof(self._verifier.verify(bundle, image.digest, predicate_type, trusted), attachment)
 
     def _readable(
-        self, image: Pinned, refusals: list[RefusedError] | None = None, *, first: str | None = None
+        self, image: Pinned, refusals: list[ImagepipeError] | None = None, *, first: str | None = None
     ) -> Iterator[Attachment]:
         """Yields what can be read, one by one; what the list calls of the predicate type `first` comes first.
 
@@ -212,7 +218,7 @@ class EvidenceReader:
         for descriptor in listed if first is None else sorted(listed, key=lambda one: _rank(one, first)):
             try:
                 yield Attachment(descriptor, self._referrers.fetch(image, descriptor))
-            except RefusedError as error:
+            except (NotFoundError, RefusedError) as error:
                 if refusals is not None:
                     refusals.append(error)
 
@@ -226,10 +232,13 @@ class EvidenceReader:
         return descriptors
 
 
-def _way_out(refusals: Sequence[RefusedError]) -> str:
-    """Returns the hint for an image that nothing vouches for: where it could not even be read, that comes first."""
-    unread = (refusal.hint for refusal in refusals if not isinstance(refusal, VerificationError) and refusal.hint)
-    return next(unread, "sign it as an identity that the policy trusts, or ask who owns the policy")
+def _way_out(refusals: Sequence[ImagepipeError]) -> str:
+    """Returns the hint for an image that nothing vouches for: where what is there may not be read, that comes first."""
+    withheld = (one for one in refusals if isinstance(one, RefusedError) and not isinstance(one, VerificationError))
+    return next(
+        (one.hint for one in withheld if one.hint),
+        "sign it as an identity that the policy trusts, or ask who owns the policy",
+    )
 
 
 def _rank(descriptor: Descriptor, predicate_type: str) -> int:

@@ -95,8 +95,14 @@ class _Run:
             self.copy_evidence(part)
 
     def _speaks(self, one: Descriptor, subject: Manifest | Index) -> bool:
-        """Tells whether a manifest names the subject: Harbor lists tagged signatures too, which are found by tag."""
-        manifest = self._manifest(one.digest)
+        """Tells whether a manifest names the subject: Harbor lists tagged signatures too, which are found by tag.
+
+        A list at a tag still names what was deleted, which says nothing any more.
+        """
+        try:
+            manifest = self._manifest(one.digest)
+        except NotFoundError:
+            return False
         named = manifest.subject if isinstance(manifest, Manifest) else None
         return named is not None and named.digest == subject.digest
 

@@ -2,7 +2,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from imagepipe.errors import IdentityError, RefusedError, UnavailableError, UnsupportedError, VerificationError
+from imagepipe.errors import (
+    IdentityError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedError,
+    VerificationError,
+)
 from imagepipe.evidence import reader as reader_module
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Artifact, Statement
@@ -105,6 +112,37 @@ def test_evidence_that_may_not_be_read_is_told_with_the_way_to_read_it() -> None
     with pytest.raises(VerificationError, match=r"that the policy accepts: .* a policy forbids it") as refused:
         small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,))
     assert refused.value.hint == "end the policy"
+
+
+class StaleRegistry(MemoryRegistry):
+    """Lists what was deleted as well, as a list at a tag does."""
+
+    gone: Digest | None = None
+
+    def fetch(self, image: Pinned, descriptor: Descriptor) -> Artifact:
+        if descriptor.digest == self.gone:
+            raise NotFoundError(f"read {descriptor.digest}: MANIFEST_UNKNOWN")
+        return super().fetch(image, descriptor)
+
+
+def test_what_was_deleted_and_is_still_listed_takes_nothing_away_from_the_rest() -> None:
+    registry = StaleRegistry()
+    small = Small(registry=registry)
+    manifest = registry.add_image(REPOSITORY)
+    image = small.sign(manifest, STRANGER)
+    (deleted,) = registry.list(image)
+    registry.gone = deleted.digest
+    reader = small.world().reader
+    with pytest.raises(VerificationError, match=r"that the policy accepts: .*MANIFEST_UNKNOWN") as refused:
+        reader.require(image, SIGNATURE_PREDICATE, (CI,))
+    assert "sign it" in str(refused.value.hint)
+    small.sign(manifest, CI)
+    assert reader.require(image, SIGNATURE_PREDICATE, (CI,)).verified.signatory == CI
+    assert len(reader.attachments(image)) == 1
+    assert reader.prove(image, deleted.digest, SIGNATURE_PREDICATE, (STRANGER,)) is None
+    (told,) = reader.findings(image, (CI, STRANGER))
+    assert told.proof is not None
+    assert told.proof.verified.signatory == CI
 
 
 def test_a_registry_that_is_away_is_not_an_unsigned_image() -> None:
