@@ -34,6 +34,11 @@ class Registry:
         who = self.part["users"][self.user]
         return who["username"], Path(who["password_file"]).read_text().strip()
 
+    @property
+    def member(self) -> str:
+        """The user's name among the members of a project."""
+        return f"{self.credentials[0]}{'@vsphere.local' if self.part['flavour'] == 'vic' else ''}"
+
     def push(self, repository: str, tag: str, image: HandMade) -> str:
         """Stores an image under a tag and returns its pinned reference."""
         for blob in image.blobs:
@@ -62,7 +67,7 @@ class Registry:
         return digest_of(self.manifest(repository, tag))
 
     def attached(self, repository: str, digest: str) -> list[dict[str, Any]]:
-        """Returns the manifests of everything attached to a digest, oldest first."""
+        """Returns the manifests of everything attached to a digest: oldest first, or by digest where a tag lists it."""
         listed = self._ask("GET", repository, f"referrers/{digest}", accept=(200, 404))
         if listed.status_code == 404:  # no such API, but a tag in its place, and none where nothing is attached
             listed = self._ask("GET", repository, _list_of(digest), headers={"Accept": _LIST}, accept=(200, 404))
@@ -82,7 +87,7 @@ class Registry:
         self.put_manifest(repository, place.partition("/")[2], json.dumps(index).encode(), _LIST)
 
     def statements(self, repository: str, digest: str) -> list[dict[str, Any]]:
-        """Returns the in-toto statements attached to a digest, oldest first, unverified."""
+        """Returns the in-toto statements attached to a digest, in the order of `attached`, unverified."""
         found = []
         for manifest in self.attached(repository, digest):
             bundle = self._ask("GET", repository, f"blobs/{manifest['layers'][0]['digest']}").json()
@@ -95,8 +100,9 @@ class Registry:
 
     def api(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Asks Harbor's own API."""
+        root = "/api" if self.part["flavour"] == "vic" else "/api/v2.0"
         with self._client() as client:
-            answer = client.request(method, f"/api/v2.0/{path}", json=body, auth=self.credentials)
+            answer = client.request(method, f"{root}/{path}", json=body, auth=self.credentials)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer
 

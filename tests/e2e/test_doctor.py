@@ -86,7 +86,7 @@ def test_a_reader_is_told_what_its_rights_are_not_enough_for(box: Box, cli: Cli)
     config = box.config({"harbor.username": guest["username"], "harbor.password_file": guest["password_file"]})
     box.registry.push("es-sandbox/doctor", "read", hand_made("doctor-read"))
     found = examined(cli, "engine-a", "--image", "es-sandbox/doctor:read", config=config, code=0)
-    assert found["harbor", "credentials"]["detail"].endswith(f"as {guest['username']}")
+    assert f", as {guest['username']}" in found["harbor", "credentials"]["detail"]
     rights = found["harbor", "rights in es-sandbox"]
     assert (rights["level"], "may pull only" in rights["detail"]) == ("warn", True)
     assert "--role developer" in rights["hint"]

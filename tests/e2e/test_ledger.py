@@ -106,9 +106,8 @@ def test_two_who_reject_at_once_are_both_told_and_a_rejection_that_is_deleted_sh
     assert sorted(row["reason"] for row in told) == sorted(f"no {digest(image)}" for image in images)
     assert {(row["kind"], row["standing"]) for row in told} == {("rejection", "verified")}
     assert reject(images[0])["records"] == first["records"]
-    project, _, name = ledger.repository.partition("/")
     (gone,) = [one["record"] for one in second["records"]]
-    ledger.box.admin.api("DELETE", f"projects/{project}/repositories/{name}/artifacts/{gone}")
+    ledger.box.admin.delete(ledger.repository, gone)
     broken = ledger.cli.run("history", ledger.repository, "--json").fails(
         6, f"rejection . is MISSING: {gone}", kind="verification", schema="imagepipe.history/v1"
     )

@@ -2,12 +2,28 @@
 
 import pytest
 
-_AGAIN = ("happy", "ledger", "gates", "refused_evidence", "registry_lies", "interruption")
-pytest.register_assert_rewrite(*(f"tests.e2e.test_{name}" for name in _AGAIN))
+from tests.e2e.conftest import (
+    box,
+    cli,
+    cooled,
+    folder,
+    ledger,
+    pytest_collection_modifyitems,
+    signed,
+    workspace,
+)
 
-from tests.e2e.conftest import box, cli, folder, ledger, signed, workspace  # noqa: E402 - told so before the import
-
-__all__ = ["box", "cli", "flavour", "folder", "ledger", "signed", "workspace"]
+__all__ = [
+    "box",
+    "cli",
+    "cooled",
+    "flavour",
+    "folder",
+    "ledger",
+    "pytest_collection_modifyitems",
+    "signed",
+    "workspace",
+]
 
 
 @pytest.fixture(scope="package")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e import test_happy
-from tests.e2e_vic.again import again
+from tests.e2e_vic.chosen import again
 
 pytestmark = pytest.mark.sandbox
 

@@ -1,0 +1,10 @@
+"""As `tests/e2e/test_approvals.py`, on VIC's own Harbor."""
+
+import pytest
+
+from tests.e2e import test_approvals
+from tests.e2e_vic.chosen import again
+
+pytestmark = pytest.mark.sandbox
+
+globals().update(again(test_approvals))

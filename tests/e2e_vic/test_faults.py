@@ -1,0 +1,10 @@
+"""As `tests/e2e/test_faults.py`, on VIC's own Harbor."""
+
+import pytest
+
+from tests.e2e import test_faults
+from tests.e2e_vic.chosen import again
+
+pytestmark = pytest.mark.sandbox
+
+globals().update(again(test_faults))
