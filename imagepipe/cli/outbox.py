@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imagepipe.promote.ports import World
     from imagepipe.wiring import Wiring
 
-__all__ = ["register", "require_readable", "send_waiting", "tell_waiting"]
+__all__ = ["register", "require_readable", "send_waiting", "still_there", "tell_waiting"]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def outbox(
         done = deliver(wiring.promotion_world(), wiring.outbox, jobs=wiring.target_jobs)
     sent = [one for one in done if one.error is None]
     waiting = wiring.outbox.waiting()
-    error = _still_there([one.error for one in done if one.error], failed, len(sent), len(waiting))
+    error = still_there([one.error for one in done if one.error], failed, len(sent), len(waiting))
     document: dict[str, Any] = {
         "schema": "imagepipe.outbox/v1",
         "waiting": [one.to_json() for one in waiting],
@@ -64,7 +64,7 @@ def _told(one: Waiting) -> str:
     return f"{one.at}\t{one.image}\t{', '.join(one.targets)}"
 
 
-def _still_there(
+def still_there(
     failed: Sequence[ImagepipeError], unreadable: Sequence[ImagepipeError], sent: int, waiting: int
 ) -> ImagepipeError | None:
     """Returns why something waits that was to be sent, or why it is not even known what waits."""

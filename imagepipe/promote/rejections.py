@@ -159,12 +159,14 @@ def _place(repository: Repository, at: Previous, guess: int, trusted: Sequence[S
         proof = world.reader.prove(repository.pin(at.image), at.record, REJECTION_PREDICATE, trusted)
         if proof is not None:
             return Rejected(at.record, at.image, Rank.parse(proof.verified.statement.predicate), proof)
-        why, missing = f"rejection {guess} is MISSING: {at.record}", True
     except NotFoundError:
-        why, missing = f"rejection {guess} is MISSING with its image: {at.record}", True
+        pass  # a list that is only an index at a tag goes on naming what was deleted
     except RefusedError as error:
-        why, missing = f"a rejection is UNVERIFIED: {at.record}: {error.message}", False
-    return Rejected(at.record, at.image, Rank(guess), None, why, missing)
+        return Rejected(
+            at.record, at.image, Rank(guess), None, f"a rejection is UNVERIFIED: {at.record}: {error.message}"
+        )
+    why = f"rejection {guess} is MISSING: {at.record}"
+    return Rejected(at.record, at.image, Rank(guess), None, why, missing=True)
 
 
 def _odd(place: Rejected, found: Mapping[Digest, Rejected]) -> str:
