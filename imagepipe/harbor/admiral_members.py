@@ -14,12 +14,13 @@ from imagepipe.harbor.admiral_client import refused_as_stale, said
 from imagepipe.harbor.admiral_session import LISTS, Session, WireProject
 from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.wire import Foreign, parse
+from imagepipe.http.retry import settle
 from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Role
 
 __all__ = ["Membership"]
 
-# About 12 seconds in all: writes take effect within a second, or are lost.
-_LOOKS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 2.0, 2.0)
+# A dozen seconds or so of waiting at random: writes take effect within a second, or are lost.
+_LOOKS: Final = 14
 _SUGGESTIONS: Final = 3
 _ADMINISTRATORS: Final = LISTS[Role.PROJECT_ADMIN]
 _MEMBERS: Final = LISTS[Role.DEVELOPER]
@@ -146,17 +147,15 @@ class Membership:
         Raises:
             UnavailableError: It does not come.
         """
-        for wait_s in _LOOKS_S:
-            if settled():
-                return
-            self._client.sleep(wait_s)
-        if settled():
-            return
-        now = ", ".join(_lists(self._session.require(project.name, what), own.name)) or "no list"
-        raise UnavailableError(
-            f"{what}: Admiral took it and did not apply it: {own.name} is in {now}",
-            hint="try again, it changes nothing",
-        )
+
+        def lost() -> UnavailableError:
+            now = ", ".join(_lists(self._session.require(project.name, what), own.name)) or "no list"
+            return UnavailableError(
+                f"{what}: Admiral took it and did not apply it: {own.name} is in {now}",
+                hint="try again, it changes nothing",
+            )
+
+        settle(lambda: settled() or None, what, attempts=_LOOKS, sleep=self._client.sleep, failure=lost)
 
     def _is_out(self, project: Project, own: Principal) -> bool:
         try:

@@ -7,6 +7,7 @@ from typing import Final
 from imagepipe.errors import NotFoundError, RefusedError
 from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call
+from imagepipe.harbor.making import different, made
 from imagepipe.harbor.v1_session import Session1, WireProject1, project_path
 from imagepipe.harbor.v1_settings import Setting, checked, from_metadata, to_metadata
 from imagepipe.http.failure import words
@@ -50,20 +51,8 @@ class Projects1:
                 hint="use lower-case letters and digits, with single . _ - between them, from 2 to 255",
             )
         checked(settings, self._session.version, what)
-        if self._session.exists(name):
-            raise RefusedError(f"{what}: it exists", hint="choose another name, or change its settings")
-        change = Change(self._client, what)
-        body = {"project_name": name, "metadata": {"public": "false", **to_metadata(settings)}}
-
-        def attempt() -> Project | None:
-            if change.in_doubt and self._session.exists(name):
-                return self._require(name, what)
-            response = change.write(Call("POST", "/projects", what, body=body, accept=(409,)))
-            if response is not None and response.status_code == 409 and not change.in_doubt:
-                raise RefusedError(f"{what}: {words(response)}", hint="somebody else has just made it: look at it")
-            return self._require(name, what) if response is not None else None
-
-        return self.change(change.until(attempt), settings)
+        body = {"metadata": {"public": "false", **to_metadata(settings)}}
+        return self.change(made(self._client, name, body, exists=self._session.exists, read=self._require), settings)
 
     def change(self, project: Project, settings: Mapping[str, Setting]) -> Project:
         """Changes these settings only, writes nothing that is so already, and returns the project as read back."""
@@ -73,13 +62,13 @@ class Projects1:
 
         def attempt() -> Project | None:
             now = self._require(project.name, what)
-            wrong = _different(now, settings)
+            wrong = different(now, settings)
             if not wrong:
                 return now
             path = project_path(int(now.handle))
             change.write(Call("PUT", path, what, body={"metadata": to_metadata(wrong)}))
             now = self._require(project.name, what)
-            return None if _different(now, settings) else now
+            return None if different(now, settings) else now
 
         with self._session.inside(project.name, what):
             return change.until(attempt)
@@ -116,7 +105,3 @@ class Projects1:
 
 def _project(wire: WireProject1) -> Project:
     return Project(wire.name, from_metadata(wire.metadata), str(wire.project_id))
-
-
-def _different(project: Project, settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    return {name: value for name, value in settings.items() if project.settings.get(name) != value}

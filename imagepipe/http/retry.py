@@ -97,11 +97,23 @@ class RetryTransport(httpx.BaseTransport):
 
 
 def settle(
-    attempt: Callable[[], Result | None], what: str, *, attempts: int = 8, sleep: Callable[[float], None] = time.sleep
+    attempt: Callable[[], Result | None],
+    what: str,
+    *,
+    attempts: int = 8,
+    sleep: Callable[[float], None] = time.sleep,
+    failure: Callable[[], UnavailableError] | None = None,
 ) -> Result:
     """Calls until something is returned, waiting at random between calls so that rivals fall out of step.
 
     For states that others change at the same time; the call itself must be safe to repeat.
+
+    Args:
+        attempt: Returns None as long as there is nothing.
+        what: What we are doing, for the error.
+        attempts: How often it is called.
+        sleep: Waits that many seconds.
+        failure: Makes the error in place of ours.
 
     Raises:
         UnavailableError: Nothing was returned in `attempts` calls.
@@ -115,6 +127,8 @@ def settle(
     try:
         result = repeated(attempt)
     except RetryError as error:
+        if failure is not None:
+            raise failure() from error
         raise UnavailableError(f"{what}: not done after {attempts} attempts", hint="try again") from error
     assert result is not None
     return result

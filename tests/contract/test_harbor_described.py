@@ -27,7 +27,7 @@ from tests.contract.vic_world import VicClient, vic_of_a_team
 
 DEVS = "cn=devs,ou=groups,dc=example,dc=com"
 DIRECTORY = Directory.parse({"users": {}, "groups": {DEVS: "devs"}})
-EVERYWHERE = ("imagepipe/harbor/client.py", "imagepipe/harbor/detect.py", "imagepipe/harbor/paging.py")
+EVERYWHERE = tuple(f"imagepipe/harbor/{name}.py" for name in ("client", "detect", "making", "paging"))
 HELLO, LOGIN = "hello/world", Credential("admin", PASSWORD)
 FOUND = {"severity": "High", "vulnerabilities": [{"id": "CVE-1", "package": "a", "version": "1", "severity": "High"}]}
 

@@ -7,6 +7,7 @@ from typing import Final
 from imagepipe.errors import NotFoundError, PermissionRefusedError, RefusedError
 from imagepipe.harbor.change import Change
 from imagepipe.harbor.client import Call
+from imagepipe.harbor.making import different, made
 from imagepipe.harbor.paging import Listing, every
 from imagepipe.harbor.v2.session import Session, project_path
 from imagepipe.harbor.v2.settings import STORAGE, Setting, checked, from_metadata, to_metadata
@@ -55,22 +56,10 @@ class Projects2:
                 hint="use lower-case letters and digits, with single . _ - between them, at most 255",
             )
         self._check(settings, what)
-        if self._session.exists(name):
-            raise RefusedError(f"{what}: it exists", hint="choose another name, or change its settings")
-        change = Change(self._client, what)
-        body: dict[str, object] = {"project_name": name, "metadata": {"public": "false", **to_metadata(settings)}}
+        body: dict[str, object] = {"metadata": {"public": "false", **to_metadata(settings)}}
         if STORAGE in settings:
             body["storage_limit"] = settings[STORAGE]
-
-        def attempt() -> Project | None:
-            if change.in_doubt and self._session.exists(name):
-                return self._require(name, what)
-            response = change.write(Call("POST", "/projects", what, body=body, accept=(409,)))
-            if response is not None and response.status_code == 409 and not change.in_doubt:
-                raise RefusedError(f"{what}: {words(response)}", hint="somebody else has just made it: look at it")
-            return self._require(name, what) if response is not None else None
-
-        return self.change(change.until(attempt), settings)
+        return self.change(made(self._client, name, body, exists=self._session.exists, read=self._require), settings)
 
     def change(self, project: Project, settings: Mapping[str, Setting]) -> Project:
         """Changes these settings only, writes nothing that is so already, and returns the project as read back."""
@@ -80,12 +69,12 @@ class Projects2:
 
         def attempt() -> Project | None:
             now = self._require(project.name, what)
-            wrong = _different(now, settings)
+            wrong = different(now, settings)
             if not wrong:
                 return now
             self._write(change, now, wrong)
             now = self._require(project.name, what)
-            return None if _different(now, settings) else now
+            return None if different(now, settings) else now
 
         with self._session.inside(project.name):
             return change.until(attempt)
@@ -189,8 +178,3 @@ class Projects2:
         found = self._client.json(Call("GET", "/quotas", what, params)) or ()
         quotas = (parse(WireQuota, row, what) for row in found)
         return next((quota for quota in quotas if quota.ref.id == project_id), None)
-
-
-def _different(project: Project, settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Returns the settings that a project does not have yet; one that does not show counts as different."""
-    return {name: value for name, value in settings.items() if project.settings.get(name) != value}

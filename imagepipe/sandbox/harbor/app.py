@@ -5,7 +5,6 @@ Source: goharbor/harbor v2.15.2 src/server/middleware.go, src/server/middleware/
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
@@ -16,15 +15,15 @@ from contextlib import asynccontextmanager
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from imagepipe.sandbox.harbor.api import serve_api
 from imagepipe.sandbox.harbor.backend import Backend
 from imagepipe.sandbox.harbor.call import Harbor, query_of
 from imagepipe.sandbox.harbor.config import HarborConfig
 from imagepipe.sandbox.harbor.faults import Faults, Rule
+from imagepipe.sandbox.harbor.front import Front
 from imagepipe.sandbox.harbor.identity import Gatekeeper
 from imagepipe.sandbox.harbor.problems import HarborError, bad_request, gateway_response, json_response
 from imagepipe.sandbox.harbor.registry import Registry
@@ -56,7 +55,7 @@ def create_app(config: HarborConfig) -> Starlette:
         await harbor.backend.close()
         harbor.store.close()
 
-    app = Starlette(routes=[Route("/{path:path}", Front(harbor))], lifespan=lifespan)
+    app = Starlette(routes=[Route("/{path:path}", Harbor2(harbor))], lifespan=lifespan)
     app.state.harbor = harbor
     return app
 
@@ -75,47 +74,37 @@ def build(config: HarborConfig) -> Harbor:
     return Harbor(config, store, faults, tokens, gate, Backend(config.backend_url, config.external_scheme), now)
 
 
-class Front:
-    """Takes every request."""
+class Harbor2(Front):
+    """Harbor's middlewares round its own answers."""
+
+    cookies = ("/api",)
 
     def __init__(self, harbor: Harbor) -> None:
+        super().__init__(harbor.faults)
         self._harbor = harbor
         self._registry = Registry(harbor)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if "//" in scope["path"]:
-            scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
-            scope["raw_path"] = re.sub(b"/{2,}", b"/", scope.get("raw_path", scope["path"].encode()))
-        request = Request(scope, receive)
+    async def _answered(self, request: Request) -> Response:
         try:
-            response = await self._faulty(request)
+            response = await self._switched(request)
         except HarborError as error:
             response = error.response()
         except httpx.TransportError:
             # Go's reverse proxy answers so when the registry is away: no body.
             response = Response(status_code=502)
         except ClientDisconnect:
-            return
+            raise
         except Exception:  # noqa: BLE001 - a server answers 500 to what nobody foresaw
             _log.exception("%s %s", request.method, request.url.path)
             response = HarborError("UNKNOWN", "").response()
         response.headers["X-Request-Id"] = request.headers.get("x-request-id") or secrets.token_hex(16)
-        if request.url.path.startswith("/api"):
-            response.headers.append("Set-Cookie", f"sid={secrets.token_hex(16)}; Path=/; HttpOnly")
-        await response(scope, receive, send)
+        return response
 
-    async def _faulty(self, request: Request) -> Response:
-        """Returns the answer, or what a fault switch puts in its place."""
-        self._harbor.faults.refresh()
-        rule = self._harbor.faults.rule(request.method, request.url.path)
-        if rule is not None:
-            await asyncio.sleep(rule.delay_s)
-        if rule is None or not rule.status:
-            return await self._serve(request)
-        if rule.after:
-            await _drained(await self._serve(request))
-        return _fault(rule)
+    def _fault(self, rule: Rule) -> Response:
+        if rule.status in {502, 504}:
+            return gateway_response(rule.status)
+        codes = {500: "UNKNOWN", 429: "TOO_MANY_REQUEST", 409: "CONFLICT", 401: "UNAUTHORIZED", 403: "FORBIDDEN"}
+        return HarborError(codes.get(rule.status, "UNKNOWN"), "switched on").response()
 
     async def _serve(self, request: Request) -> Response:
         _check_query(request.scope["query_string"].decode())
@@ -139,20 +128,6 @@ class Front:
             self._harbor.gate.accounts.first_login(dict(query_of(request)).get("code", ""))
             return Response(status_code=302, headers={"Location": "/harbor/projects"})
         return await watched(self._harbor, request, caller, lambda: serve_api(self._harbor, request, caller))
-
-
-async def _drained(response: Response) -> None:
-    """Reads a streamed answer to its end, so that its connection is free again."""
-    if isinstance(response, StreamingResponse):
-        async for _ in response.body_iterator:
-            pass
-
-
-def _fault(rule: Rule) -> Response:
-    if rule.status in {502, 504}:
-        return gateway_response(rule.status)
-    codes = {500: "UNKNOWN", 429: "TOO_MANY_REQUEST", 409: "CONFLICT", 401: "UNAUTHORIZED", 403: "FORBIDDEN"}
-    return HarborError(codes.get(rule.status, "UNKNOWN"), "switched on").response()
 
 
 def _check_query(query: str) -> None:

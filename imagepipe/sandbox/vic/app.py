@@ -5,10 +5,7 @@ Source: goharbor/harbor v1.7.8 src/core/{main,router}.go, src/core/filter/.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,12 +16,12 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from imagepipe.sandbox.harbor.backend import Backend
 from imagepipe.sandbox.harbor.call import query_of
 from imagepipe.sandbox.harbor.config import HarborConfig
-from imagepipe.sandbox.harbor.faults import Faults
+from imagepipe.sandbox.harbor.faults import Faults, Rule
+from imagepipe.sandbox.harbor.front import Front
 from imagepipe.sandbox.harbor.problems import gateway_response
 from imagepipe.sandbox.harbor.seed import first_rows
 from imagepipe.sandbox.harbor.store import Store, timestamp
@@ -89,51 +86,37 @@ def create_app(config: HarborConfig, *, admiral_url: str = "") -> Starlette:
         await vic.inside.close()
         store.close()
 
-    app = Starlette(routes=[Route("/{path:path}", Front(vic))], lifespan=lifespan)
+    app = Starlette(routes=[Route("/{path:path}", Harbor1(vic))], lifespan=lifespan)
     app.state.vic, app.state.admiral, app.state.sessions = vic, state, sessions
     return app
 
 
-class Front:
-    """Takes every request."""
+class Harbor1(Front):
+    """Harbor 1.x round its own answers."""
+
+    cookies = ("/api", "/service")
 
     def __init__(self, vic: Vic) -> None:
+        super().__init__(vic.faults)
         self._vic = vic
         self._registry = Registry(vic)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if "//" in scope["path"]:
-            scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
-            scope["raw_path"] = re.sub(b"/{2,}", b"/", scope.get("raw_path", scope["path"].encode()))
-        request = Request(scope, receive)
+    async def _answered(self, request: Request) -> Response:
         try:
-            response = await self._faulty(request)
+            return await self._switched(request)
         except RefusalError as error:
-            response = error.response(formatted=self._vic.config.release >= FORMATTED_SINCE)
+            return error.response(formatted=self._vic.config.release >= FORMATTED_SINCE)
         except (RegistryError, PolicyError) as error:
-            response = error.response()
+            return error.response()
         except httpx.TransportError:
-            response = gateway_response(502)
+            return gateway_response(502)
         except ClientDisconnect:
-            return
+            raise
         except Exception:  # noqa: BLE001 - a server answers 500 to what nobody foresaw
             _log.exception("%s %s", request.method, request.url.path)
-            response = server_error()
-        if request.url.path.startswith(("/api", "/service")):
-            response.headers.append("Set-Cookie", f"sid={secrets.token_hex(16)}; Path=/; HttpOnly")
-        await response(scope, receive, send)
+            return server_error()
 
-    async def _faulty(self, request: Request) -> Response:
-        """Returns the answer, or what a fault switch puts in its place."""
-        self._vic.faults.refresh()
-        rule = self._vic.faults.rule(request.method, request.url.path)
-        if rule is not None:
-            await asyncio.sleep(rule.delay_s)
-        if rule is None or not rule.status:
-            return await self._serve(request)
-        if rule.after:
-            await self._serve(request)
+    def _fault(self, rule: Rule) -> Response:
         return gateway_response(rule.status) if rule.status in {502, 504} else RefusalError(rule.status).response()
 
     async def _serve(self, request: Request) -> Response:
