@@ -28,6 +28,7 @@ class Dialect:
         version: Of Harbor.
         domain: What its users' names end in.
         hidden: What a project ends in that is there and not for us: Admiral says as little of it as of none at all.
+        facts: What it tells of the size of an empty project.
         refuses: Patterns of message and hint by what it cannot do, none where it can do everything.
     """
 
@@ -35,11 +36,14 @@ class Dialect:
     version: str
     domain: str = ""
     hidden: int = 5
+    facts: Mapping[str, int | None] = field(
+        default_factory=lambda: {"repositories": 0, "used_bytes": None, "limit_bytes": None}
+    )
     refuses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    "harbor": Dialect("harbor-2", "2.15.2"),
+    "harbor": Dialect("harbor-2", "2.15.2", facts={"repositories": 0, "used_bytes": 0, "limit_bytes": -1}),
     "harbor-1": Dialect(
         "harbor-1",
         "1.10.3",
@@ -52,6 +56,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         "admiral",
         "1.7.8",
         domain="@vsphere.local",
+        facts={"repositories": None, "used_bytes": None, "limit_bytes": None},
         hidden=4,
         refuses={
             "makes projects": ("lee@vsphere.local is no cloud administrator", "ask"),

@@ -62,39 +62,6 @@ def robots(run: Command, project: str) -> dict[str, bool]:
     return {one["name"]: not one["disabled"] for one in rows}
 
 
-def test_a_project_is_made_changed_and_deleted_whatever_its_name(lee: Command) -> None:
-    for name in ("4711", "a.b-c_d"):
-        made = lee("project", "create", name, "auto_scan=true", "--public", "--yes").ok()
-        assert made.out == f"{name}\n"
-        assert f"{name}\tpublic\t-" in lee("project", "list").ok().out.splitlines()
-        lee("project", "set", name, "public=false", "max_severity=high", "--yes").ok()
-        shown = lee("project", "show", name, "--json").ok().json()
-        assert shown["settings"]["public"] is False
-        assert shown["settings"]["auto_scan"] is True
-        assert shown["settings"]["max_severity"] == "high"
-        assert shown["facts"] == {"repositories": 0, "used_bytes": 0, "limit_bytes": -1, "last_push": None}
-        assert shown["members"] == [{"name": "lee", "kind": "user", "role": "projectAdmin"}]
-        again = lee("project", "set", name, "public=false", "--json").ok().json()
-        assert again["changed"] == []
-        gone = lee("project", "delete", name, "--yes").ok()
-        assert "holds 0 repositories (0 B), 1 member, 0 robots" in gone.err
-        lee("project", "show", name).fails(4, name)
-
-
-def test_a_write_without_a_terminal_needs_yes_and_changes_nothing(lee: Command, project: str) -> None:
-    before = lee("project", "show", project, "--json").ok().json()
-    for argv in (
-        ("project", "create", "never"),
-        ("project", "set", project, "public=true"),
-        ("project", "delete", project),
-        ("member", "add", project, "gus", "--role", "guest"),
-        ("robot", "create", project, "ci", "--can", "pull", "--days", "1", "--show-secret"),
-    ):
-        lee(*argv, "--json").fails(2, "terminal", hint="--yes", kind="usage")
-    assert lee("project", "show", project, "--json").ok().json() == before
-    lee("project", "show", "never").fails(4, "never")
-
-
 def test_a_project_that_holds_something_is_not_deleted_and_what_targets_need_of_it_is_named(
     lee: Command, ledger: Ledger
 ) -> None:
@@ -136,47 +103,10 @@ def test_what_cannot_be_meant_is_refused_with_a_way_out(
     lee(*argv).fails(code, said)
 
 
-def test_members_come_change_and_go(lee: Command, project: str) -> None:
-    lee("member", "add", project, "gus", "--role", "developer", "--yes").ok()
-    again = lee("member", "add", project, "gus", "--role", "developer", "--json").ok().json()
-    assert again["changed"] is False
-    lee("member", "add", project, "gus", "--role", "guest", "--yes").fails(6, "gus is developer", hint="member set")
-    lee("member", "set", project, "gus", "--role", "limited-guest", "--yes").ok()
-    assert members(lee, project) == {"lee": "projectAdmin", "gus": "limitedGuest"}
-    lee("member", "remove", project, "gus", "--yes").ok()
-    assert members(lee, project) == {"lee": "projectAdmin"}
-    lee("member", "add", project, "nobody", "--role", "guest", "--yes").fails(4, "nobody", "does not know it")
-
-
-def test_the_last_admin_and_oneself_are_not_removed_by_accident(lee: Command, project: str) -> None:
-    lee("member", "remove", project, "lee", "--yes").fails(6, "last projectAdmin", hint="--force")
-    lee("member", "set", project, "lee", "--role", "guest", "--yes").fails(6, "last projectAdmin", hint="--force")
-    lee("member", "add", project, "dana", "--role", "admin", "--yes").ok()
-    lee("member", "remove", project, "lee", "--yes").fails(6, "lee is you", hint="--force")
-    lee("member", "remove", project, "lee", "--yes", "--force").ok()
-    lee("member", "list", project).fails(5, project)
-
-
 def test_oneself_may_become_one_who_sees_no_members(lee: Command, project: str) -> None:
     lee("member", "add", project, "dana", "--role", "admin", "--yes").ok()
     lee("member", "set", project, "lee", "--role", "limitedGuest", "--yes", "--force").ok()
     lee("member", "list", project).fails(5, project)
-
-
-def test_a_guest_reads_and_changes_nothing(lee: Command, gus: Command, project: str) -> None:
-    gus("member", "list", project).fails(5, project, kind="permission")
-    lee("member", "add", project, "gus", "--role", "guest", "--yes").ok()
-    assert members(gus, project) == {"gus": "guest", "lee": "projectAdmin"}
-    gus("member", "add", project, "dana", "--role", "guest", "--yes", "--json").fails(5, "gus", kind="permission")
-    gus("member", "set", project, "gus", "--role", "admin", "--yes", "--json").fails(5, "gus", kind="permission")
-    gus("project", "delete", project, "--yes", "--json").fails(5, "gus", kind="permission")
-    assert members(lee, project) == {"gus": "guest", "lee": "projectAdmin"}
-
-
-def test_wrong_credentials_are_never_taken_for_an_empty_harbor(box: Box, cli: Cli) -> None:
-    wrong = str(box.secret_file("Wrong-Password-9"))
-    env = {"IMAGEPIPE_HARBOR__USERNAME": "dana", "IMAGEPIPE_HARBOR__PASSWORD_FILE": wrong}
-    cli.run("project", "list", "--json", env=env).fails(5, "dana", hint="password", kind="credentials")
 
 
 def test_what_is_exported_asks_for_nothing_and_a_change_is_planned_applied_and_proven(

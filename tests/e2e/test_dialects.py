@@ -57,17 +57,20 @@ def test_projects_are_made_listed_shown_changed_and_deleted_whatever_their_name(
         harbor.make(name, "auto_scan=true")
         assert f"{name}\tprivate\t-" in harbor.run("project", "list").ok().out.splitlines()
         harbor.run("project", "set", name, "public=true", "max_severity=high", "--yes").ok()
+        assert f"{name}\tpublic\t-" in harbor.run("project", "list").ok().out.splitlines()
         shown = harbor.show(name)
         assert (shown["dialect"], shown["version"]) == (harbor.dialect.name, harbor.dialect.version)
         settings = shown["settings"]
         assert (settings["public"], settings["auto_scan"], settings["max_severity"]) == (True, True, "high")
         assert {"name": harbor.who("lee"), "kind": "user", "role": "projectAdmin"} in shown["members"]
+        assert shown["facts"] == {"last_push": None, **harbor.dialect.facts}
         assert shown["robots"] == (None if "robots" in harbor.dialect.refuses else [])
         again = harbor.run("project", "set", name, "public=true", "--json").ok().json()
         assert again["changed"] == []
         delete = ("project", "delete", name, "--yes")
         harbor.refused("makes projects", *delete, code=5)
-        assert f"{name} holds" in harbor.run(*delete, part=harbor.owner).ok().err
+        count = "0" if shown["facts"]["repositories"] == 0 else "an unknown number of"
+        assert f"{name} holds {count} repositories" in harbor.run(*delete, part=harbor.owner).ok().err
         harbor.run("project", "show", name).fails(4, name)
 
 
@@ -89,8 +92,10 @@ def test_a_write_without_a_terminal_needs_yes_and_changes_nothing(harbor: Harbor
         ("project", "set", kept, "public=true"),
         ("project", "delete", kept),
         ("member", "add", kept, harbor.who("gus"), "--role", "guest"),
+        ("robot", "create", kept, "ci", "--can", "pull", "--days", "1", "--show-secret"),
     ):
-        harbor.run(*argv, "--json").fails(2, "terminal", hint="--yes", kind="usage")
+        if not (argv[0] == "robot" and harbor.refused("robots", *argv)):
+            harbor.run(*argv, "--json").fails(2, "terminal", hint="--yes", kind="usage")
     assert harbor.show(kept) == before
     harbor.run("project", "show", "never").fails(4, "never")
 
@@ -98,6 +103,7 @@ def test_a_write_without_a_terminal_needs_yes_and_changes_nothing(harbor: Harbor
 def test_a_project_that_holds_something_is_not_deleted(harbor: Harbor) -> None:
     run = harbor.run("project", "delete", "es-sandbox", "--yes", "--json", part="admin")
     run.fails(6, "es-sandbox", "it holds|not removable|not deletable", kind="refused")
+    assert ("robot$es-sandbox+ci would stop working" in run.err) is ("robots" not in harbor.dialect.refuses)
     assert harbor.show("es-sandbox")["name"] == "es-sandbox"
 
 
