@@ -159,8 +159,6 @@ def _place(repository: Repository, at: Previous, guess: int, trusted: Sequence[S
         proof = world.reader.prove(repository.pin(at.image), at.record, REJECTION_PREDICATE, trusted)
         if proof is not None:
             return Rejected(at.record, at.image, Rank.parse(proof.verified.statement.predicate), proof)
-    except NotFoundError:
-        pass  # a list that is only an index at a tag goes on naming what was deleted
     except RefusedError as error:
         return Rejected(
             at.record, at.image, Rank(guess), None, f"a rejection is UNVERIFIED: {at.record}: {error.message}"
