@@ -5,10 +5,11 @@
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-from imagepipe.access.changes import Changes
+from imagepipe.access.changes import Changes, Making
 from imagepipe.access.plan import plan_access
 from imagepipe.access.read import read_access
 from imagepipe.access.state import (
@@ -68,6 +69,7 @@ def apply_plan(
     admin: Administration,
     *,
     deliver: Callable[[RobotSecret], None],
+    making: Making = nullcontext,
     sink: EventSink = silent,
 ) -> Applied:
     """Carries out exactly this plan, continues past what fails, and reads everything again.
@@ -77,6 +79,7 @@ def apply_plan(
         desired: What it was worked out for.
         admin: The Harbor.
         deliver: Takes a new robot's secret to where it belongs; when it cannot, the robot is deleted again.
+        making: What a robot is made within.
         sink: Hears about each change.
 
     Raises:
@@ -88,7 +91,7 @@ def apply_plan(
         raise StalePlanError("the access file has changed since the plan was made", hint="make a new plan from it")
     if fingerprint(names, read_access(names, admin)) != plan.basis:
         raise StalePlanError("access has changed since the plan was made", hint="make a new plan and look at it")
-    run = _Run(Changes(admin, deliver), sink)
+    run = _Run(Changes(admin, deliver, making), sink)
     for change in plan.changes:
         run.attempt(change)
     try:

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from imagepipe.access.names import families, family_of, matching, robot_name
 from imagepipe.access.read import find_project
@@ -13,7 +14,10 @@ from imagepipe.errors import ImagepipeError, PartialError, PermissionRefusedErro
 from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Right, RobotRequest, RobotSecret, Role
 from imagepipe.ports.administration import Administration, Robots
 
-__all__ = ["Changes", "check_not_last_admin", "create_robot", "find_member", "remove_member", "set_role"]
+__all__ = ["Changes", "Making", "check_not_last_admin", "create_robot", "find_member", "remove_member", "set_role"]
+
+
+Making = Callable[[RobotRequest], AbstractContextManager[object]]
 
 
 class Changes:
@@ -22,11 +26,15 @@ class Changes:
     Args:
         admin: The Harbor.
         deliver: Takes a new robot's secret to where it belongs.
+        making: What a robot is made within, from before there is one until its secret is delivered.
     """
 
-    def __init__(self, admin: Administration, deliver: Callable[[RobotSecret], None]) -> None:
+    def __init__(
+        self, admin: Administration, deliver: Callable[[RobotSecret], None], making: Making = nullcontext
+    ) -> None:
         self.admin = admin
         self._deliver = deliver
+        self._making = making
         self._projects: dict[str, Project] = {}
         self._members: dict[str, list[Member]] = {}
 
@@ -92,7 +100,8 @@ class Changes:
             name = robot_name(change.subject, newest + 1)
             rights = frozenset(Right.parse(text) for text in change.after["rights"])
             request = RobotRequest(name, project.name, rights, change.after.get("days"))
-            create_robot(robots, request, project, self._deliver)
+            with self._making(request):
+                create_robot(robots, request, project, self._deliver)
         for robot in before:
             robots.delete(robot)
 

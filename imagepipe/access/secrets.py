@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from imagepipe.access.names import family_of
-from imagepipe.errors import InputError
-from imagepipe.model.access import Robot, RobotSecret
+from imagepipe.errors import ImagepipeError, InputError
+from imagepipe.model.access import Robot, RobotRequest, RobotSecret
 from imagepipe.model.result import Credential
 
 __all__ = ["SecretFile", "SecretFolder", "SecretForm", "nowhere", "written"]
 
 # Our own variables, HARBOR_USERNAME and HARBOR_PASSWORD, begin so.
 _PREFIX: Final = "HARBOR"
+_MARK: Final = ".begun"
 # A name and a secret take some 200 bytes; an environment file is written by people.
 _MOST_BYTES: Final = 64 * 1024
 # Source: POSIX.1-2017 XCU 2.9.1 (assignments), 2.14 export
@@ -83,7 +84,7 @@ class SecretFile:
             self._others()
             self._beside(b"").unlink()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
 
     def deliver(self, made: RobotSecret) -> None:
         """Writes a robot's login and secret; other lines of an environment file stay as they are.
@@ -95,7 +96,7 @@ class SecretFile:
             with _alone(self.path.parent):
                 self._beside(self._content(made).encode()).replace(self.path)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
 
     def held(self) -> Credential | None:
         """Returns what the file holds, the name empty where the form has none; None for nothing that we wrote."""
@@ -150,12 +151,6 @@ class SecretFile:
             os.fsync(stream.fileno())
         return made
 
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(
-            f"{self.path}: the secret cannot be written there: {error.strerror}",
-            hint="name a file in a folder that is there and that you may write to",
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class SecretFolder:
@@ -184,6 +179,45 @@ class SecretFolder:
     def deliver(self, made: RobotSecret) -> None:
         """Writes a robot's login and secret into its file."""
         self.file(made.robot.project or "", made.robot.name).deliver(made)
+
+    @contextmanager
+    def making(self, request: RobotRequest) -> Iterator[None]:
+        """Leaves a mark for a robot that is being made if we die meanwhile: Harbor tells a secret only once.
+
+        Raises:
+            InputError: The mark cannot be written.
+        """
+        mark = self.path / f".{request.project or ''}+{request.name}{_MARK}"
+        try:
+            mark.touch(mode=0o600)
+        except OSError as error:
+            raise _unwritable(mark, error) from error
+        try:
+            yield
+        except ImagepipeError:
+            # Whatever it was, nobody died: a robot without a secret is deleted again.
+            mark.unlink(missing_ok=True)
+            raise
+        mark.unlink(missing_ok=True)
+
+    def unfinished(self) -> tuple[tuple[str, str], ...]:
+        """Returns project and name of robots that a run that died may have made, and whose secret is not here."""
+        found: list[tuple[str, str]] = []
+        for mark in sorted(self.path.glob(f".*+*{_MARK}")):
+            project, _, name = mark.name[1:].removesuffix(_MARK).partition("+")
+            held = self.file(project, name).held()
+            if held is not None and family_of(held.username.rpartition("+")[2]) >= family_of(name):
+                mark.unlink()
+            else:
+                found.append((project, name))
+        return tuple(found)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: the secret cannot be written there: {error.strerror}",
+        hint="name a file in a folder that is there and that you may write to",
+    )
 
 
 def nowhere(made: RobotSecret) -> None:

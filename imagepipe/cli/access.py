@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,13 +23,15 @@ from imagepipe.errors import (
     DriftError,
     InputError,
     NotFoundError,
+    PartialError,
     UsageError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from imagepipe.access.handover import SecretCommand
+    from imagepipe.access.secrets import SecretFolder
     from imagepipe.access.state import AccessPlan, DesiredProject
     from imagepipe.model.access import RobotSecret
     from imagepipe.ports.administration import Administration
@@ -108,6 +111,7 @@ def apply(
 ) -> None:
     """Bring Harbor to what the file says, and prove it by reading again."""
     from imagepipe.access.apply import apply_plan
+    from imagepipe.access.secrets import SecretFolder
     from imagepipe.access.state import AccessPlan
 
     saved = None if plan_file is None else AccessPlan.from_json(_load(plan_file))
@@ -116,11 +120,13 @@ def apply(
     made = saved or made
     taker = None if to_command is None else command_of(session, to_command, stdin=stdin)
     deliver = _delivery(made, secrets, taker)
+    folder = None if secrets is None else SecretFolder(secrets)
     session.say("\n".join(filter(None, (describe(made), summary(made)))))
     if made.changes:
         session.confirm("Make these changes?", yes=yes)
-    applied = apply_plan(made, desired, admin, deliver=deliver, sink=session.sink)
-    error = outcome(applied)
+    making = nullcontext if folder is None else folder.making
+    applied = apply_plan(made, desired, admin, deliver=deliver, making=making, sink=session.sink)
+    error = outcome(applied) or (None if folder is None else _lost(folder, desired))
     session.answer(applied_document(applied, error), "\n".join(one.describe() for one in applied.done))
     if error is not None:
         session.fail(error)
@@ -244,6 +250,23 @@ def _delivery(plan: AccessPlan, folder: Path | None, command: SecretCommand | No
         raise UsageError("this makes robots, and their secrets have to go somewhere", hint=hint)
     target.check()
     return target.deliver
+
+
+def _lost(folder: SecretFolder, desired: Sequence[DesiredProject]) -> PartialError | None:
+    """Returns the error of robots that a run made that died before it had delivered their secrets."""
+    from imagepipe.access.names import family_of
+
+    wanted = {(one.state.name, robot) for one in desired for robot in one.state.robots}
+    lost = [(project, family_of(name)[0]) for project, name in folder.unfinished()]
+    lost = [one for one in lost if one in wanted]
+    if not lost:
+        return None
+    project, robot = lost[0]
+    named = ", ".join(f"robot {robot} of {project}" for project, robot in lost)
+    return PartialError(
+        f"{named}: a run that died has made it, and its secret is not in {folder.path}",
+        hint=f"run `imagepipe robot rotate {project} {robot} --grace 0 --out {folder.file(project, robot)}`",
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -71,11 +71,6 @@ def list_robots(
     if expiring is not None:
         limit = now + timedelta(days=expiring)
         found = sorted((one for one in found if one.expires_at and one.expires_at <= limit), key=_expiry)
-    error = (
-        DriftError(f"{len(found)} robots end soon", hint="use `imagepipe robot rotate`")
-        if expiring is not None and found
-        else None
-    )
     document: dict[str, Any] = {
         "schema": "imagepipe.robot-list/v1",
         "robots": [robot_document(one) for one in found],
@@ -83,9 +78,10 @@ def list_robots(
     }
     rows = [(one.login, reach_of(one), day(one.expires_at), _state(one, now), one.description) for one in found]
     session.answer(document, table(("login", "can", "expires", "state", "description"), rows))
-    if error is not None:
-        session.say(error.message)
-        raise Failure(error.exit_code)
+    if expiring is not None and found:
+        told = "1 robot ends soon, or has ended" if len(found) == 1 else f"{len(found)} robots end soon, or have ended"
+        session.say(f"{told}: use `imagepipe robot rotate`")
+        raise Failure(DriftError.exit_code)
 
 
 def create(

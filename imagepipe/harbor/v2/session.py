@@ -18,6 +18,11 @@ from imagepipe.model.access import Caller, Project
 __all__ = ["LacksRightError", "Session", "encoded_repository", "open_session", "project_path"]
 
 _OIDC_HINT: Final = "use a robot or a local administrator: the CLI secret of an OIDC user cannot administer"
+# Source: Harbor v2.15.2 src/server/middleware/security/robot.go: neither is told from a wrong secret.
+_ROBOT_HINT: Final = (
+    "check name and secret; a robot that has expired or is switched off is answered the same: "
+    "let an admin look with `imagepipe robot list`, and rotate it"
+)
 
 
 class LacksRightError(PermissionRefusedError):
@@ -50,8 +55,9 @@ class Session:
         try:
             caller = whoami(client, username)
         except CredentialsError as error:
-            hint = _OIDC_HINT if auth_mode == "oidc_auth" else error.hint
-            raise CredentialsError(f"{error.message}: as {username}", hint=hint) from error
+            raise CredentialsError(
+                f"{error.message}: as {username}", hint=_hint(auth_mode, username) or error.hint
+            ) from error
         info = system_info(client) or {}
         version = clean_version(str(info.get("harbor_version") or "")) or "unknown"
         return cls(client, Gate(version), auth_mode, caller)
@@ -153,6 +159,14 @@ def whoami(client: HarborClient, username: str) -> Caller:
     what = "log in to Harbor"
     user = parse(WireUser, decoded(response, what), what)
     return Caller(user.username, "user", user.sysadmin_flag or user.admin_role_in_auth)
+
+
+def _hint(auth_mode: str, username: str) -> str | None:
+    """Returns what to try when Harbor does not know us; None where nothing is known of the name."""
+    # The prefix may be another one, and a user's name may hold a plus sign: so the hint names both causes.
+    if username.startswith("robot$") or "+" in username:
+        return _ROBOT_HINT
+    return _OIDC_HINT if auth_mode == "oidc_auth" else None
 
 
 def project_path(name: str, *rest: str | int) -> str:

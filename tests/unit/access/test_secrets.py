@@ -9,7 +9,7 @@ import pytest
 from imagepipe import fanout
 from imagepipe.access.secrets import SecretFile, SecretFolder, SecretForm, nowhere
 from imagepipe.errors import InputError
-from imagepipe.model.access import Robot, RobotSecret
+from imagepipe.model.access import Right, Robot, RobotRequest, RobotSecret
 from imagepipe.model.result import Credential
 
 ROBOT = Robot("ci", "robot$es+ci", "es", frozenset(), None, disabled=False)
@@ -35,6 +35,25 @@ def test_a_secret_is_for_its_owner_only_and_reads_back(tmp_path: Path, name: str
     held = file.held()
     assert held == Credential("" if form is SecretForm.SECRET else "robot$es+ci", MADE.secret)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_robot_whose_maker_died_before_its_secret_was_there_is_remembered(tmp_path: Path) -> None:
+    folder, request = SecretFolder(tmp_path), RobotRequest("ci.g2", "es", frozenset({Right("a", "b")}), 1)
+    with folder.making(request):
+        assert folder.unfinished() == (("es", "ci.g2"),)
+    with pytest.raises(InputError), folder.making(request):
+        raise InputError("refused")
+    assert folder.unfinished() == ()
+    with pytest.raises(InputError, match="cannot be written"), SecretFolder(tmp_path / "none").making(request):
+        pytest.fail("it was made all the same")
+    with pytest.raises(KeyboardInterrupt), folder.making(request):
+        raise KeyboardInterrupt
+    folder.deliver(MADE)
+    assert folder.unfinished() == (("es", "ci.g2"),)
+    later = replace(ROBOT, name="ci.g3", login="robot$es+ci.g3")
+    folder.deliver(RobotSecret(later, MADE.secret))
+    assert folder.unfinished() == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["es+ci.env"]
 
 
 def test_a_shell_reads_an_env_file_as_it_is_meant(tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""A robot's secret is renewed by a command that dies at every moment of its work, and of a robot that has expired."""
+
+import re
+import shutil
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from imagepipe.sandbox.probing import trusting
+from tests.e2e.box import Box
+from tests.e2e.cli import Cli
+from tests.e2e.mortal import Mortals
+from tests.e2e.sweeping import deaths
+from tests.e2e.test_administration import Command, acting, held, robots
+
+pytestmark = pytest.mark.sandbox
+
+# Events, and the one request that makes something: what the others change is told by the event that follows.
+MOMENTS = ("event", "POST /api")
+
+
+@pytest.fixture
+def lee(box: Box, cli: Cli) -> Command:
+    """The project admin."""
+    return acting(box, cli, "project_admin")
+
+
+@pytest.fixture
+def mortals(box: Box, cli: Cli, tmp_path: Path) -> Mortals:
+    """Runs commands as lee, until they die."""
+    user = box.document["registry"]["users"]["project_admin"]
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(cli.home), "LANG": "C.UTF-8", **cli.environ}
+    environ |= {
+        "IMAGEPIPE_HARBOR__USERNAME": user["username"],
+        "IMAGEPIPE_HARBOR__PASSWORD_FILE": user["password_file"],
+    }
+    return Mortals(tmp_path, environ)
+
+
+def lets_in(box: Box, file: Path) -> bool:
+    """Tells whether Harbor knows the robot whose secret is in the file; what a file holds is whole."""
+    registry, values = box.document["registry"], held(file)
+    box.secrets.append(values["HARBOR_PASSWORD"])
+    login = values["HARBOR_USERNAME"], values["HARBOR_PASSWORD"]
+    with httpx.Client(verify=trusting(Path(registry["ca_file"])), trust_env=False) as client:
+        return client.get(f"{registry['url']}/api/v2.0/users/current", auth=login).status_code == 412
+
+
+def test_a_rotation_survives_its_death_at_every_moment_and_the_secret_always_works(
+    box: Box, lee: Command, mortals: Mortals, tmp_path: Path
+) -> None:
+    project, file = "mortal-robots", tmp_path / "ci.env"
+    lee("project", "create", project, "--yes").ok()
+    create = ("robot", "create", project, "ci", "--can", "push", "--days", "2", "--out", str(file), "--yes")
+    rotate = ("robot", "rotate", project, "ci", "--out", str(file), "--yes")
+
+    def anew() -> None:
+        file.unlink(missing_ok=True)
+        assert mortals.live(*create).code == 0
+
+    anew()
+    swept = deaths(mortals.live(*rotate), MOMENTS)
+    assert len(swept) >= 8
+    for death in swept:
+        assert mortals.live("robot", "delete", project, "ci", "--yes").code == 0
+        anew()
+        died = mortals.live(*rotate, death=death)
+        assert died.code == -signal.SIGKILL, death
+        assert lets_in(box, file), death
+        again = mortals.live(*rotate, "--grace", "0")
+        assert again.code == 0, again.err
+        assert lets_in(box, file), death
+        if len(robots(lee, project)) > 1:
+            assert mortals.live(*rotate, "--grace", "0", "--finish").code == 0
+        assert list(robots(lee, project).values()) == [True], death
+        assert lets_in(box, file), death
+
+
+def test_a_robot_that_has_expired_is_told_so_and_has_a_successor_from_an_admin(
+    box: Box, cli: Cli, lee: Command, tmp_path: Path
+) -> None:
+    project, file = "expired-robots", tmp_path / "ci.env"
+    lee("project", "create", project, "--yes").ok()
+    lee("robot", "create", project, "ci", "--can", "push", "--days", "2", "--out", str(file), "--yes").ok()
+    login = f"robot${project}+ci"
+    assert lets_in(box, file)
+    with sqlite3.connect(box.layout.data("harbor") / "harbor.db") as store:
+        store.execute("UPDATE robots SET expires_at = ? WHERE name = ?", (int(time.time()) - 60, f"{project}+ci"))
+    store.close()
+    assert not lets_in(box, file)
+
+    nobody = box.config({"harbor.username": None, "harbor.password_file": None})
+    shown = cli.run("project", "show", project, "--json", env=held(file), config=nobody)
+    shown.fails(5, re.escape(f"as {login}"), hint="a robot that has expired or is switched off", kind="credentials")
+    (row,) = lee("robot", "list", project).ok().out.splitlines()
+    assert row.split("\t")[:4:3] == [login, "expired"]
+    ends = lee("robot", "list", project, "--expiring", "0")
+    assert ends.code == 9, ends.said
+    assert ends.err == "1 robot ends soon, or has ended: use `imagepipe robot rotate`\n"
+    review = lee("access", "review", project, "--format", "csv").ok().out
+    assert f"{login},push" in review
+    assert "expired" in review
+    turned = lee("robot", "rotate", project, "ci", "--out", str(file), "--yes").ok()
+    assert turned.out == f"{login}.g2\n"
+    assert lets_in(box, file)
+    # Other tests look for robots that end soon, anywhere.
+    lee("robot", "delete", project, "ci", "--yes").ok()
+
+
+def test_an_apply_survives_its_death_at_every_moment_and_is_ended_by_the_same_command(
+    box: Box, lee: Command, mortals: Mortals, tmp_path: Path
+) -> None:
+    project, secrets = "mortal-access", tmp_path / "secrets"
+    lee("project", "create", project, "--yes").ok()
+    before, after, secret = tmp_path / "before.yaml", tmp_path / "after.yaml", secrets / f"{project}+ci.env"
+    text = f"version: 1\nprojects:\n  {project}:\n    unmanaged: remove\n"
+    before.write_text(f"{text}    settings: {{auto_scan: false}}\n    members: {{projectAdmin: [lee], guest: [gus]}}\n")
+    after.write_text(
+        f"{text}    settings: {{auto_scan: true}}\n    members: {{projectAdmin: [lee], developer: [dana]}}\n"
+        "    robots: {ci: {can: [push], days: 2}}\n"
+    )
+    apply = ("access", "apply", str(after), "--secrets", str(secrets), "--yes")
+
+    def anew() -> None:
+        assert mortals.live("access", "apply", str(before), "--yes").code == 0
+        shutil.rmtree(secrets, ignore_errors=True)
+
+    anew()
+    swept = deaths(mortals.live(*apply), MOMENTS)
+    assert len(swept) == 10
+    lost = 0
+    for death in swept:
+        anew()
+        assert mortals.live(*apply, death=death).code == -signal.SIGKILL, death
+        again = mortals.live(*apply)
+        if not secret.exists():
+            # Harbor tells a secret once: who died with it in his hands has to be followed by another robot.
+            assert again.code == 10, again.err
+            told = re.search(r"robot ci of mortal-access: .* died .*\nhint: run `imagepipe (?P<fix>[^`]+)`", again.err)
+            assert told, again.err
+            assert mortals.live(*told["fix"].split(), "--yes").code == 0
+            again, lost = mortals.live(*apply), lost + 1
+        assert again.code == 0, (death, again.err)
+        assert lets_in(box, secret), death
+        assert mortals.live("access", "plan", str(after), "--detailed-exitcode").code == 0, death
+    assert lost == 1
