@@ -139,15 +139,19 @@ def parse_signoff(text: str, *, file: str, today: date) -> tuple[SignedOff, ...]
             f"{file}:1: no column {', '.join(missing)}", hint="make the file with `imagepipe access review -o FILE`"
         )
     found: list[SignedOff] = []
+    seen = set[tuple[str, str, str]]()
     problems: list[str] = []
     for row in reader:
         cells = {name: (row.get(name) or "").strip() for name in _TELLING}
         wrong = [*_problems(cells, today)]
         problems += [f"{file}:{reader.line_num}: {cells['project']} {cells['name']}: {what}" for what in wrong]
-        if not wrong:
-            found.append(_signed(reader.line_num, cells))
-    if len({one.key for one in found}) < len(found):
-        problems.append(f"{file}: somebody stands there twice")
+        if wrong:
+            continue
+        one = _signed(reader.line_num, cells)
+        if one.key in seen:
+            problems.append(f"{file}:{reader.line_num}: {cells['project']} {cells['name']}: stands there twice")
+        seen.add(one.key)
+        found.append(one)
     if problems or not found:
         raise InputError("\n".join(problems) or f"{file}: nobody is in it", hint="decide every row, and sign it")
     return tuple(found)
@@ -228,7 +232,7 @@ def _changed(signed: Sequence[SignedOff], roster: Roster) -> Iterator[str]:
         if access != one.access and not done:
             yield f"{name}: {one.name} was {one.access}, and is {access or 'gone'}"
     for key in now.keys() - reviewed.keys():
-        yield f"{name}: {key[2]} came after it"
+        yield f"{name}: {key[2]} is not in it"
     if {member.principal: member.role for member in roster.members} != dict(roster.state.members):
         yield f"{name}: members change right now"
 
