@@ -56,7 +56,7 @@ async def _both(config: HarborConfig, app: Starlette, held: socket.socket) -> No
 
 
 def _listening(host: str) -> socket.socket:
-    """Returns a socket that is bound to Admiral's own port, or to any where another sandbox has that one."""
+    """Returns a socket that listens at Admiral's own port, or at any where another sandbox has that one."""
     try:
         return _bound(host, ADMIRAL_PORT)
     except OSError:
@@ -69,6 +69,8 @@ def _bound(host: str, port: int) -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind((host, port))
+        # At once: until then another sandbox could bind the same address too.
+        held.listen()
     except OSError:
         held.close()
         raise
