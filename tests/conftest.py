@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+# Assertions in helpers are rewritten only when told so before anybody imports them.
+pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.ledger", "tests.e2e.registry", "tests.e2e.traces")
+
 # Their tests share one sandbox each.
 TOGETHER = ("tests/e2e", "tests/e2e_vic", "tests/interop")
 # Those in it with sandboxes of their own, which make nothing on the machine that the others look at.

@@ -10,16 +10,13 @@ import pytest
 
 from imagepipe.sandbox.layout import Layout
 from imagepipe.sandbox.processes import end_all
-
-pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.ledger", "tests.e2e.registry", "tests.e2e.traces")
-
-from tests.e2e.box import Box  # noqa: E402 - assertions in helpers are rewritten only when told so before the import
-from tests.e2e.cli import Cli, cool  # noqa: E402 - the same
-from tests.e2e.images import hand_made  # noqa: E402 - the same
-from tests.e2e.ledger import DOCKERFILE as PRINTS_ITS_PAGE  # noqa: E402 - the same
-from tests.e2e.ledger import Ledger  # noqa: E402 - the same
-from tests.e2e.traces import machine, traces  # noqa: E402 - the same
-from tests.e2e.workspace import DOCKERFILE, Workspace  # noqa: E402 - the same
+from tests.e2e.box import Box
+from tests.e2e.cli import Cli, cool
+from tests.e2e.images import hand_made
+from tests.e2e.ledger import DOCKERFILE as PRINTS_ITS_PAGE
+from tests.e2e.ledger import Ledger
+from tests.e2e.traces import machine, traces
+from tests.e2e.workspace import DOCKERFILE, Workspace
 
 UP_S = 120.0
 
