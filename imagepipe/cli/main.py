@@ -7,44 +7,40 @@ import os
 import sys
 import threading
 import traceback
-from typing import Annotated, NoReturn
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from imagepipe import __version__
-from imagepipe.cli import (
-    access,
-    approval,
-    config,
-    doctor,
-    history,
-    image,
-    member,
-    outbox,
-    project,
-    promotion,
-    protection,
-    robot,
-    run_command,
-    sandbox,
-    status,
-    targets,
-)
 from imagepipe.cli.command import Failure
 from imagepipe.cli.session import Session
 from imagepipe.errors import ImagepipeError, InterruptedByUserError, UsageError
 
-__all__ = ["app", "leave", "run"]
+__all__ = ["COMMANDS", "command_line", "leave", "run"]
 
 _IDLE_S = 0.2  # a thread that has nothing left to do ends by itself at once
 
-app = typer.Typer(
-    name="imagepipe",
-    help="From a merged commit to a running, trusted container: build, sign, push, promote by digest, prove.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+# The commands of each module, in the order of the help: whoever names one waits for no other's.
+COMMANDS: Final[Mapping[str, Sequence[str]]] = {
+    "run_command": ("run", "schema"),
+    "promotion": ("promote",),
+    "approval": ("approve",),
+    "protection": ("protect",),
+    "status": ("status",),
+    "history": ("rollback", "history", "reject"),
+    "outbox": ("outbox",),
+    "image": ("sign", "verify", "digest", "tree"),
+    "project": ("project",),
+    "member": ("member",),
+    "robot": ("robot",),
+    "access": ("access",),
+    "doctor": ("doctor",),
+    "targets": ("targets",),
+    "config": ("config",),
+    "sandbox": ("sandbox",),
+}
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,7 +49,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_print_version)
@@ -63,30 +58,24 @@ def _root(
     del version  # answered before any command
 
 
-for _module in (
-    run_command,
-    promotion,
-    approval,
-    protection,
-    status,
-    history,
-    outbox,
-    image,
-    project,
-    member,
-    robot,
-    access,
-    doctor,
-    targets,
-    config,
-    sandbox,
-):
-    _module.register(app)
+def command_line(named: str = "") -> typer.Typer:
+    """Returns the command of that name, alone in the tree; every command where there is none of that name."""
+    app = typer.Typer(
+        name="imagepipe",
+        help="From a merged commit to a running, trusted container: build, sign, push, promote by digest, prove.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_root)
+    for module in [module for module, names in COMMANDS.items() if named in names] or COMMANDS:
+        import_module(f"imagepipe.cli.{module}").register(app)
+    return app
 
 
 def run(argv: list[str]) -> int:
     """Runs one command line and returns its exit code."""
-    tree = typer.main.get_command(app)
+    tree = typer.main.get_command(command_line(*argv[:1]))
     session = Session(as_json="--json" in argv)
     try:
         code = tree.main(args=argv, prog_name="imagepipe", standalone_mode=False)

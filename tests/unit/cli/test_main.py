@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from imagepipe import __version__
+from imagepipe.cli.main import COMMANDS, command_line, run
 from imagepipe.cli.main import _unexpected as unexpected
-from imagepipe.cli.main import run
 from imagepipe.cli.session import Session
 
 
@@ -52,6 +53,22 @@ def test_help_does_not_import_the_adapters() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("module", "names"), COMMANDS.items())
+def test_a_module_has_the_commands_by_which_it_is_found(module: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        alone = typer.main.get_command(command_line(name))
+        assert tuple(alone.commands) == names  # type: ignore[attr-defined] # a group, with or without others
+
+
+def test_a_command_imports_no_other() -> None:
+    program = (
+        "import sys; from imagepipe.cli.main import run; run(['digest', '--help']);"
+        "print(sorted(name for name in sys.modules if name in ('imagepipe.cli.image', 'imagepipe.cli.robot')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "['imagepipe.cli.image']"
 
 
 @pytest.mark.parametrize("argv", [["promot"], ["promote"], ["promote", "x"], ["run", "--no-such"], ["run", "-j", "0"]])
