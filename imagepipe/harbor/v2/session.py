@@ -20,7 +20,7 @@ __all__ = ["LacksRightError", "Session", "encoded_repository", "open_session", "
 _OIDC_HINT: Final = "use a robot or a local administrator: the CLI secret of an OIDC user cannot administer"
 # Source: Harbor v2.15.2 src/server/middleware/security/robot.go: neither is told from a wrong secret.
 _ROBOT_HINT: Final = (
-    "check name and secret; a robot that has expired or is switched off is answered the same: "
+    "check user name and password; a robot that has expired or is switched off is answered the same: "
     "let an admin look with `imagepipe robot list`, and rotate it"
 )
 
