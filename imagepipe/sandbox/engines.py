@@ -106,11 +106,14 @@ def prepare(layout: Layout, spec: EngineSpec, registry: str) -> list[str]:
     (etc / "certs.d" / registry).mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(etc / "certs.d" / registry / "ca.crt", layout.registry_ca.read_text())
     write_private(etc / "daemon.json", json.dumps(_daemon_settings(layout, spec), indent=1))
+    (folder / "tmp").mkdir(mode=0o700, exist_ok=True)
     run_stays = "keep" if layout.directory.is_relative_to("/run") else "own"
     return [
         *namespaces.enter(layout.namespace(spec.name)),
         *("unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", f'{_MOUNTS} && exec "$@"', "engine"),
-        *(str(etc), run_stays, "dockerd"),
+        # containerd writes there what it was doing when it is stopped by force.
+        # Source: containerd v1.6.20 cmd/containerd/command/main.go dumpStacks
+        *(str(etc), run_stays, "env", f"TMPDIR={folder / 'tmp'}", "dockerd"),
     ]
 
 

@@ -171,6 +171,29 @@ def test_down_leaves_nothing_and_may_be_repeated(directory: Path) -> None:
     assert traces(directory) == set()
 
 
+def test_what_an_engine_tells_of_its_stacks_goes_with_the_sandbox(world: World) -> None:
+    directory = Path(world.status()["dir"])
+    (pid,) = (
+        int(file.parent.name)
+        for file in Path("/proc").glob("[0-9]*/cmdline")
+        if f"{directory}/engines/vch-b/exec/containerd/containerd.toml" in _text(file)
+    )
+    os.kill(pid, signal.SIGUSR1)  # as dockerd does to one that no longer answers
+    told = f"containerd.{pid}.stacks.log"
+    deadline = time.monotonic() + 10
+    while not [*directory.glob(f"engines/**/{told}")] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [*directory.glob(f"engines/**/{told}")]
+    assert not (Path(tempfile.gettempdir()) / told).exists()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""  # it has ended
+
+
 def test_up_when_up_reports_it_and_starts_nothing(world: World) -> None:
     before = world.status()
     assert World.up(Options(Path(before["dir"]))).status() == before
