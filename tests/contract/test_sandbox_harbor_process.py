@@ -111,14 +111,15 @@ def test_a_killed_process_has_lost_nothing_either(config_file: Path) -> None:
         assert harbor.ok("GET", f"/projects/{PROJECT}").json()["name"] == PROJECT
 
 
-def test_it_stops_within_a_second_of_a_sigterm_even_with_a_connection_open(config_file: Path) -> None:
+def test_it_stops_at_a_sigterm_even_with_a_connection_open(config_file: Path) -> None:
     with running(config_file) as (process, harbor):
         harbor.add_project()
         with harbor.http.stream("GET", "/api/v2.0/ping"):
             started = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) in {0, -signal.SIGTERM}
-            assert time.monotonic() - started < 1
+            # A third of a second when nothing else runs; one that waits for its clients would never end.
+            assert time.monotonic() - started < 5
 
 
 def test_its_state_is_readable_by_its_owner_only_and_holds_no_password(config_file: Path) -> None:

@@ -410,7 +410,8 @@ def test_a_restart_is_quick_and_forgets_nothing(world: World, app: Built, sleepe
         assert logs.status_code == 200
         process = world.processes["facade"]
         took = world.stop("facade")
-    assert (process.returncode, took < 1) == (0, True)
+    # A third of a second when nothing else runs; one that waits for the reader of the log would never end.
+    assert (process.returncode, took < 5) == (0, True)
 
     world.start_facade(faults={"slow_start_s": 1.0})
     ran = world.docker("run", "--rm", f"{world.registry}/proj/app@{app.digest}", "cat", "/data/a")

@@ -63,12 +63,12 @@ def test_an_authority_that_is_away_is_unavailable(sigstore: Sigstore, tmp_path: 
 def test_an_authority_that_does_not_answer_meets_the_deadline(
     sigstore: Sigstore, faulty: Faulty, tmp_path: Path
 ) -> None:
-    faulty.delay_s = 1.0
+    faulty.delay_s = 5.0
     trust, started = trust_with(sigstore.state_dir, tmp_path, caUrls=faulty.url), time.monotonic()
     error = failure(sigstore.mint(**EMAIL_CLAIMS), trust, timeout_s=0.2)
     assert isinstance(error, DeadlineError)
     assert "did not answer in time" in error.message
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 4.0
 
 
 def test_a_log_that_does_not_answer_meets_the_deadline(sigstore: Sigstore, faulty: Faulty, tmp_path: Path) -> None:

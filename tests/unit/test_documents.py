@@ -2,12 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from imagepipe.documents import parse_document, read_document
+from imagepipe.documents import parse_document, read_document, write_document
 from imagepipe.errors import InputError, NotFoundError, UsageError
 
 _plain = st.recursive(
@@ -43,8 +42,9 @@ def refusal(text: str) -> str:
 
 
 @given(_plain)
+@example("0E0")  # text to YAML 1.1 and to PyYAML's own writer, a number to YAML 1.2
 def test_plain_data_written_as_yaml_is_read_back(data: Any) -> None:
-    assert parse_document(yaml.safe_dump(data).encode(), "x.yaml").data == data
+    assert parse_document(write_document({"data": data}).encode(), "x.yaml").data == {"data": data}
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
