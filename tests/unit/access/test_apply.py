@@ -91,6 +91,16 @@ def test_one_failure_does_not_stop_the_rest() -> None:
     assert [one.subject for one in done.remaining.changes] == ["nobody"]
 
 
+def test_a_failure_in_one_project_does_not_stop_another() -> None:
+    admins = members(root=Role.PROJECT_ADMIN)
+    there = world({name: ProjectState(name, {}, admins) for name in ("es", "other")})
+    there.harbor.refusals["member.add es bob"] = RefusedError("no")
+    both = members(root=Role.PROJECT_ADMIN, bob=Role.GUEST)
+    done = applied(there, {name: ProjectState(name, {}, both) for name in ("es", "other")})
+    assert [(one.change.project, one.skipped) for one in done.failed] == [("es", False)]
+    assert [(one.project, one.subject) for one in done.done] == [("other", "bob")]
+
+
 def test_an_admin_stays_while_the_new_one_could_not_be_made() -> None:
     there = world(es(members(root=Role.PROJECT_ADMIN)))
     there.harbor.refusals["member.add es alice"] = RefusedError("no")
