@@ -97,7 +97,7 @@ def rollback(
         plans = plan_rollback(way, targets, world)
     except UnavailableError as error:
         if offline:
-            session.warn(f"the registry is away: {error.message}")
+            session.warn(f"going offline: {error.message}")
             _roll_back_offline(session, (wiring, wiring.offline(world)), way, targets, yes=yes, reason=reason)
             return
         error.hint = _OFFLINE_HINT

@@ -49,7 +49,7 @@ class RegistryClient:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
-        self._tagging = threading.Lock()
+        self._tagging: dict[Reference, threading.Lock] = {}
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Returns what the reference points at now; by digest if it has one, else by tag, `latest` if it has none."""
@@ -92,7 +92,7 @@ class RegistryClient:
         """
         name = repository.tagged(tag)
         # One at a time: who reads a tag while it is written may be told nonsense, and the second finds it done.
-        with self._tagging:
+        with self._tagging.setdefault(name, threading.Lock()):
             if self._points_at(name) == manifest.digest:
                 return
             try:

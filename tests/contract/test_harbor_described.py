@@ -22,7 +22,7 @@ from imagepipe.sandbox.harbor.directory import Directory
 from tests.contract.harbor_calls import Site, sites
 from tests.contract.harbor_schema import HARBOR_1, HARBOR_2, CheckingTransport, Description, SchemaError
 from tests.contract.harbor_world import PASSWORD, PROJECT, HarborClient, harbor_of_a_team
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 from tests.contract.vic_world import VicClient, vic_of_a_team
 
 DEVS = "cn=devs,ou=groups,dc=example,dc=com"
@@ -30,17 +30,6 @@ DIRECTORY = Directory.parse({"users": {}, "groups": {DEVS: "devs"}})
 EVERYWHERE = tuple(f"imagepipe/harbor/{name}.py" for name in ("client", "detect", "making", "paging"))
 HELLO, LOGIN = "hello/world", Credential("admin", PASSWORD)
 FOUND = {"severity": "High", "vulnerabilities": [{"id": "CVE-1", "package": "a", "version": "1", "severity": "High"}]}
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

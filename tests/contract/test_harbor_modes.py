@@ -13,7 +13,7 @@ from imagepipe.model.result import Credential
 from imagepipe.ports.administration import Administration
 from imagepipe.sandbox.harbor.directory import Directory
 from tests.contract.harbor_world import ADMIN, PASSWORD, PROJECT, HarborClient, Login, harbor_of_a_team
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 
 DEVS = "cn=devs,ou=groups,dc=example,dc=com"
 DIRECTORY = Directory.parse(
@@ -27,17 +27,6 @@ DIRECTORY = Directory.parse(
 )
 HERE = Project(PROJECT)
 Modes = Callable[[str], AbstractContextManager[HarborClient]]
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What came with which version of Harbor 2.x: the version just before and the first, as a user of each meets them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.reference import Repository
 from imagepipe.model.result import Credential
 from tests.contract.harbor_world import ADMIN, PASSWORD, PROJECT, HarborClient, harbor_of_a_team
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 from tests.e2e.cli import Run
 from tests.e2e.dialects import Within
 
@@ -48,17 +48,6 @@ DONE = {
     "project-artifacts": f"GET /projects/{PROJECT}/artifacts",
     "audit-ext": f"GET /projects/{PROJECT}/auditlog-exts",
 }
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 class Listening(httpx.HTTPTransport):

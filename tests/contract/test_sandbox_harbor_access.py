@@ -20,21 +20,10 @@ from tests.contract.harbor_world import (
     error_body,
     harbor_of_a_team,
 )
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 
 WRONG = ("dev", "Wrong12345")
 JSON = "application/json; charset=utf-8"
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

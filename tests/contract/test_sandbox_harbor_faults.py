@@ -22,23 +22,12 @@ from tests.contract.harbor_world import (
     harbor_of_a_team,
     served,
 )
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 
 R = f"{PROJECT}/hello"
 A = f"/projects/{PROJECT}/repositories/hello/artifacts"
 VULNERABLE = {"status": "Success", "severity": "High", "summary": {"High": 2, "Low": 1}, "fixable": 1}
 POLICY = "configured policy in 'Prevent images with vulnerability severity of \"High\" or higher from running.' "
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

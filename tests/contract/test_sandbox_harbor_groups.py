@@ -11,7 +11,7 @@ import pytest
 from imagepipe.sandbox.harbor import HarborConfig
 from imagepipe.sandbox.harbor.directory import Directory
 from tests.contract.harbor_world import PASSWORD, PROJECT, TEAM_LOGINS, HarborClient, error_body, harbor_of_a_team
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 
 P = f"/projects/{PROJECT}"
 DEVS = "cn=Devs,ou=groups,dc=example,dc=com"
@@ -24,17 +24,6 @@ LDAP = Directory.parse(
 )
 OIDC = Directory.parse({"users": {"eve@example.com": {"groups": ["devs"]}}})
 UNKNOWN = error_body("UNKNOWN", "internal server error")
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.harbor_world import ADMIN, PROJECT, TEAM_LOGINS, HarborClient, error_body, harbor_of_a_team
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 
 P = f"/projects/{PROJECT}"
 DEV_ROBOT: dict[str, Any] = {
@@ -18,17 +18,6 @@ DEV_ROBOT: dict[str, Any] = {
         {"kind": "project", "namespace": PROJECT, "access": [{"resource": "repository", "action": "push"}]},
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

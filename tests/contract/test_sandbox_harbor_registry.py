@@ -20,7 +20,7 @@ from tests.contract.harbor_world import (
     error_body,
     harbor_of_a_team,
 )
-from tests.contract.registry_worlds import Server, docker_registry
+from tests.contract.registry_worlds import Server
 
 R = f"{PROJECT}/hello"
 P = f"/projects/{PROJECT}"
@@ -28,17 +28,6 @@ A = f"{P}/repositories/hello/artifacts"
 COSIGN_CONFIG = "application/vnd.dev.cosign.artifact.sig.v1+json"
 NOTATION = "application/vnd.cncf.notary.signature"
 ABSENT = digest_of(b"absent")
-
-
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
-@pytest.fixture(scope="module")
-def backend(seeds: Path) -> Iterator[Server]:
-    with docker_registry(seeds) as server:
-        yield server
 
 
 @pytest.fixture

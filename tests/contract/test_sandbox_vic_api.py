@@ -19,11 +19,6 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
 @pytest.fixture
 def vic(backend: Server, tmp_path: Path, seeds: Path) -> Iterator[VicClient]:
     with vic_of_a_team(tmp_path, f"http://{backend.host}", seeds) as client:

@@ -41,11 +41,6 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("seeds")
-
-
 @pytest.fixture
 def vic(backend: Server, tmp_path: Path, seeds: Path) -> Iterator[VicClient]:
     with team(tmp_path, f"http://{backend.host}", seeds) as client:

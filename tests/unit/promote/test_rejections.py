@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
@@ -155,10 +156,9 @@ def test_places_that_make_no_sense_are_told(board: Board) -> None:
 
 def test_a_rejection_stands_where_it_cannot_be_tagged_and_gets_its_tag_when_it_is_said_again(board: Board) -> None:
     board.reject("one")
-    image, tag = board.yard.image(), board.registry.tag
-    board.registry.tag = refuse  # type: ignore[method-assign,assignment]  # an immutable repository
-    ((_, record),) = board.say(image, "two").records
-    board.registry.tag = tag  # type: ignore[method-assign]
+    image = board.yard.image()
+    with untaggable(board):
+        ((_, record),) = board.say(image, "two").records
     assert isinstance(board.yard.small.events[-1], Warned)
     assert "has no tag for history to find it by: no tags here" in board.yard.warnings()
     found, breaks = decisions(BARE, [image.digest], [CI], board.yard.small.world())
@@ -170,18 +170,25 @@ def test_a_rejection_stands_where_it_cannot_be_tagged_and_gets_its_tag_when_it_i
 
 
 def test_the_first_rejection_gets_both_tags_when_it_is_said_again(board: Board) -> None:
-    image, tag = board.yard.image(), board.registry.tag
-    board.registry.tag = refuse  # type: ignore[method-assign,assignment]  # we are stopped before
-    ((_, record),) = board.say(image, "one").records
-    board.registry.tag = tag  # type: ignore[method-assign]
+    image = board.yard.image()
+    with untaggable(board):
+        ((_, record),) = board.say(image, "one").records
     assert board.told() == ([], "")
     assert board.say(image, "one").records[0][1] == record
     assert board.told() == ([("one", "verified")], "")
     assert board.registry.tags[NEWEST] == record
 
 
-def refuse(*_: object) -> None:
-    raise RefusedError("no tags here")
+@contextmanager
+def untaggable(board: Board) -> Iterator[None]:
+    """A repository whose tags cannot be written, or we are stopped before we write them."""
+
+    def refuse(*_: object) -> None:
+        raise RefusedError("no tags here")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(board.registry, "tag", refuse)
+        yield
 
 
 def test_a_rejection_that_came_with_a_copy_has_its_place_elsewhere(board: Board) -> None:
