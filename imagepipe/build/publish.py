@@ -7,7 +7,7 @@
 from collections.abc import Sequence
 
 from imagepipe.build.ports import BuildWorld
-from imagepipe.errors import DigestMismatchError, NotFoundError, UnsupportedError
+from imagepipe.errors import DigestMismatchError, UnsupportedError
 from imagepipe.events import step
 from imagepipe.model.digest import Digest
 from imagepipe.model.manifest import Manifest
@@ -45,11 +45,10 @@ def push(references: Sequence[Reference], image_id: Digest, world: BuildWorld) -
 
 def _already_there(reference: Reference, image_id: Digest, world: BuildWorld) -> Manifest | None:
     """Returns the manifest that the tag has now if it is this very image: an immutable tag takes no second push."""
-    try:
-        digest = world.source.resolve(reference).digest
-    except NotFoundError:
+    found = world.source.find(reference)
+    if found is None:
         return None
-    manifest = world.source.manifest(reference.repository.pin(digest))
+    manifest = world.source.manifest(reference.repository.pin(found.digest))
     return manifest if isinstance(manifest, Manifest) and manifest.image_id == image_id else None
 
 

@@ -1,4 +1,4 @@
-"""One Docker API address: its own negotiated version, its own deadlines, one session per thread.
+"""One Docker API address: its own negotiated version, its own deadlines, connections that are used again.
 
 Nothing is read from DOCKER_HOST, Docker contexts, config.json or proxy variables: a stray one must not redirect a
 promotion. So docker-py lends its socket transport only: its `APIClient` reads config.json before it connects, and
@@ -8,11 +8,9 @@ fails on a broken one.
 'unix:///run/docker.sock'
 """
 
-import base64
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,15 +22,15 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from imagepipe.engine.auth import ANONYMOUS, AUTH
 from imagepipe.engine.failure import classify
 from imagepipe.engine.identity import Pin, PinnedAdapter
 from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.tls import Certificates
 from imagepipe.engine.transport import FOREIGN, broke_off, explain
 from imagepipe.errors import DeadlineError, SettingsError, UnavailableError
-from imagepipe.model.result import Credential
 
-__all__ = ["Call", "Endpoint", "auth_header", "quoted"]
+__all__ = ["Call", "Endpoint", "quoted"]
 
 CONNECT_TIMEOUT_S: Final = 10.0
 # A VCH answers /info by asking vCenter, tens of seconds when that is busy.
@@ -45,12 +43,6 @@ _ALERT_TIMEOUT_S: Final = 3.0
 _CHUNK_BYTES: Final = 64 * 1024
 # More than any inspect or list of a sane host, less than what would hurt.
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-_AUTH: Final = "X-Registry-Auth"
-# dockerd refuses a push without the header, and takes an empty object for nobody.
-# Source: moby v20.10.24 api/server/router/image/image_routes.go postImagesPush.
-_ANONYMOUS: Final = "e30="
-# What credential helpers put in place of a user name. Source: docker-credential-helpers README "identity token".
-_TOKEN_USER: Final = "<token>"  # noqa: S105 - the name of a kind of credential, not one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +68,7 @@ class Call:
     @property
     def anonymous(self) -> bool:
         """Whether it carries no registry credentials."""
-        return self.headers.get(_AUTH, _ANONYMOUS) == _ANONYMOUS
+        return self.headers.get(AUTH, ANONYMOUS) == ANONYMOUS
 
 
 class Endpoint:
@@ -111,40 +103,37 @@ class Endpoint:
         self._cert_path = cert_path
         self._timeout_s = (connect_timeout_s, read_timeout_s)
         self._now = now
-        self._local = threading.local()
+        self._idle: list[requests.Session] = []
         scheme = "https" if cert_path is not None else "http"
         self._base = f"{scheme}://{host.removeprefix('tcp://')}" if host.startswith("tcp://") else _SOCKET_BASE
-        self._api_version: str | None = None
+        self._version: Mapping[str, Any] | None = None
         self._pin = pin
         self._unproven = pin is not None and pin.host_id is not None
 
     @property
     def api_version(self) -> str:
-        """The API version that the host speaks by its own words, asked for once.
+        """The API version that the host speaks by its own words.
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.
         """
-        if self._api_version is None:
-            told = self.version().get("ApiVersion")
-            if not isinstance(told, str) or not re.fullmatch(r"[0-9]+\.[0-9]+", told):
+        return str(self.version()["ApiVersion"])
+
+    def version(self) -> Mapping[str, Any]:
+        """Returns what `/version` says, with an `ApiVersion`; asked for once, and needs no negotiation.
+
+        Raises:
+            AccessError, UnavailableError: The host refuses us, or is away.
+        """
+        if self._version is None:
+            with self._answer("GET", "/version") as response:
+                told = self._json(response)
+            if not isinstance(told, dict) or not re.fullmatch(r"[0-9]+\.[0-9]+", str(told.get("ApiVersion"))):
                 raise UnavailableError(
                     f"{self.host}: tells no API version", hint="check that a Docker Engine or VCH answers there"
                 )
-            self._api_version = told
-        return self._api_version
-
-    def version(self) -> Mapping[str, Any]:
-        """Returns what `/version` says; needs no negotiation.
-
-        Raises:
-            AccessError, UnavailableError: The host refuses us, or is away.
-        """
-        with self._answer("GET", "/version") as response:
-            told = self._json(response)
-        if not isinstance(told, dict):
-            raise UnavailableError(f"{self.host}: no Docker API", hint="check what answers at this address")
-        return told
+            self._version = told
+        return self._version
 
     def info(self) -> Mapping[str, Any]:
         """Returns what `/info` says, once the host is proven to call itself as it is pinned.
@@ -217,22 +206,22 @@ class Endpoint:
     def _answer(
         self, method: str, path: str, *, anonymous: bool = False, **request: Any
     ) -> Iterator[requests.Response]:
-        session = self._session()
-        try:
-            response = session.request(
-                method,
-                f"{self._base}{path}",
-                stream=True,
-                allow_redirects=False,
-                **{"timeout": self._timeout_s, **request},
-            )
-        except FOREIGN as error:
-            raise explain(self._alert(error) or error, self.host) from error
-        try:
-            self._check(response, anonymous=anonymous)
-            yield response
-        finally:
-            response.close()
+        with self._session() as session:
+            try:
+                response = session.request(
+                    method,
+                    f"{self._base}{path}",
+                    stream=True,
+                    allow_redirects=False,
+                    **{"timeout": self._timeout_s, **request},
+                )
+            except FOREIGN as error:
+                raise explain(self._alert(error) or error, self.host) from error
+            try:
+                self._check(response, anonymous=anonymous)
+                yield response
+            finally:
+                response.close()
 
     def _check(self, response: requests.Response, *, anonymous: bool) -> None:
         # 304 is how an engine says that a container is started or stopped already. Source: Docker Engine API 1.25.
@@ -293,12 +282,20 @@ class Endpoint:
             self.info()
         return f"/v{self.api_version}{path}"
 
-    def _session(self) -> requests.Session:
-        """Returns this thread's session: requests does not promise that threads may share one."""
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = self._open()
-        return session
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """Yields a session that is nobody else's meanwhile: requests does not promise that threads may share one.
+
+        Whoever comes next finds its connection open: a handshake is some round trips, and work for a VCH.
+        """
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._open()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
 
     def _open(self) -> requests.Session:
         session = requests.Session()
@@ -327,22 +324,6 @@ class Endpoint:
                 knock.connect(path)
             except OSError as error:
                 raise explain(error, self.host) from error
-
-
-def auth_header(credential: Credential | None, registry: str) -> dict[str, str]:
-    """Returns the header by which a host speaks to the registry in our name.
-
-    Source: moby v20.10.24 api/types/auth.go; a VCH reads `username` and `password` only (VIC v1.5.8
-    image_routes.go), so an identity token works on engines only.
-    """
-    if credential is None:
-        return {_AUTH: _ANONYMOUS}
-    if credential.username == _TOKEN_USER:
-        content = {"identitytoken": credential.password, "serveraddress": registry}
-    else:
-        content = {"username": credential.username, "password": credential.password, "serveraddress": registry}
-    # Source: moby api/types/registry/authconfig.go EncodeAuthConfig, base64.URLEncoding
-    return {_AUTH: base64.urlsafe_b64encode(json.dumps(content).encode()).decode()}
 
 
 def quoted(name: str) -> str:

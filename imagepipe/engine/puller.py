@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from imagepipe.engine.client import Call, Endpoint, auth_header
+from imagepipe.engine.auth import auth_header
+from imagepipe.engine.client import Call, Endpoint
 from imagepipe.engine.stream import Relay, messages
 from imagepipe.errors import ImagepipeError, InputError
 from imagepipe.events import EventSink

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from imagepipe.engine.client import Call, Endpoint, auth_header, quoted
+from imagepipe.engine.auth import auth_header
+from imagepipe.engine.client import Call, Endpoint, quoted
 from imagepipe.engine.stream import Relay, messages
 from imagepipe.errors import ImagepipeError, UnavailableError
 from imagepipe.events import EventSink

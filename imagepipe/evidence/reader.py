@@ -129,20 +129,28 @@ class EvidenceReader:
             hint=_way_out(refusals),
         )
 
+    def proof_of(
+        self, image: Pinned, descriptor: Descriptor, predicate_type: str, trusted: Sequence[Signatory]
+    ) -> Proof | None:
+        """Returns the statement that a listed attachment carries, or None when the registry does not hold it.
+
+        Raises:
+            RefusedError: It proves nothing.
+        """
+        try:
+            attachment = Attachment(descriptor, self._referrers.fetch(image, descriptor))
+        except NotFoundError:
+            return None
+        return self._proof(image, attachment, predicate_type, trusted)
+
     def prove(self, image: Pinned, manifest: Digest, predicate_type: str, trusted: Sequence[Signatory]) -> Proof | None:
         """Returns the statement that this attachment carries, or None when the registry does not list or hold it.
 
         Raises:
             RefusedError: It is listed, and it proves nothing.
         """
-        for descriptor in self._listed(image):
-            if descriptor.digest == manifest:
-                try:
-                    attachment = Attachment(descriptor, self._referrers.fetch(image, descriptor))
-                except NotFoundError:
-                    return None
-                return self._proof(image, attachment, predicate_type, trusted)
-        return None
+        listed = next((one for one in self._listed(image) if one.digest == manifest), None)
+        return self.proof_of(image, listed, predicate_type, trusted) if listed else None
 
     def opened(
         self, bundle: Bundle, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]

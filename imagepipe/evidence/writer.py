@@ -67,7 +67,7 @@ class EvidenceWriter:
         }
         missing = [statement for statement in statements if statement.predicate_type not in kept]
         made = {
-            statement.predicate_type: self._proven(image, statement.predicate_type, signatory, descriptor.digest)
+            statement.predicate_type: self._proven(image, statement.predicate_type, signatory, descriptor)
             for statement, descriptor in zip(missing, self._attach(image, subject, missing), strict=True)
         }
         return tuple(
@@ -83,15 +83,15 @@ class EvidenceWriter:
         """
         signatory, kind = self._signer.signatory(), statement.predicate_type
         (descriptor,) = self._attach(image, subject, [statement])
-        return EvidenceResult(kind, self._proven(image, kind, signatory, descriptor.digest), signatory, created=True)
+        return EvidenceResult(kind, self._proven(image, kind, signatory, descriptor), signatory, created=True)
 
-    def _proven(self, image: Pinned, kind: str, signatory: Signatory, manifest: Digest) -> Digest:
-        if self._reader.prove(image, manifest, kind, (signatory,)) is None:
+    def _proven(self, image: Pinned, kind: str, signatory: Signatory, attached: Descriptor) -> Digest:
+        if self._reader.proof_of(image, attached, kind, (signatory,)) is None:
             raise VerificationError(
-                f"{image}: the registry does not return the evidence {manifest} that was just attached",
+                f"{image}: the registry does not return the evidence {attached.digest} that was just attached",
                 hint="check that the registry keeps OCI artifacts and that nothing deletes untagged manifests",
             )
-        return manifest
+        return attached.digest
 
     def _attach(self, image: Pinned, subject: Descriptor, statements: Sequence[Statement]) -> list[Descriptor]:
         if not statements:

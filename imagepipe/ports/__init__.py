@@ -119,6 +119,14 @@ class ManifestSource(Protocol):
         """
         ...
 
+    def find(self, reference: Reference) -> Descriptor | None:
+        """Returns what the reference points at now, or None: one question, where `resolve` also asks why not.
+
+        Raises:
+            AccessError, RefusedError, UnavailableError: As `resolve`.
+        """
+        ...
+
     def manifest(self, image: Pinned) -> Manifest | Index:
         """Returns the manifest or index with exactly this digest.
 

@@ -8,7 +8,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from imagepipe.errors import DigestMismatchError, NotFoundError, RefusedError
+from imagepipe.errors import DigestMismatchError, RefusedError
 from imagepipe.events import step
 from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
@@ -67,7 +67,5 @@ def copy(copying: Copying, world: World) -> None:
 
 
 def _at(name: Reference, world: World) -> Digest | None:
-    try:
-        return world.source.resolve(name).digest
-    except NotFoundError:
-        return None
+    found = world.source.find(name)
+    return found.digest if found else None

@@ -85,6 +85,15 @@ class Chain:
         return next((entry for entry in reversed(self.entries) if entry.good), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a target's tag points at, the record there, and what is wrong when that cannot be believed."""
+
+    record: Digest | None
+    entry: Entry | None = None
+    told: str = ""
+
+
 class Ledger:
     """The records of a registry, each image's read once; threads may share it. It does not see what is written later.
 
@@ -103,7 +112,7 @@ class Ledger:
         # By image, whom we believe, and since when; "" for everything.
         self._read: dict[tuple[Pinned, tuple[Signatory, ...], str], tuple[Finding, ...]] = {}
         self._said: dict[tuple[Digest, Pinned, Target], Entry | None] = {}
-        self._heads = Once[tuple[Repository, Target], tuple[Entry | None, str]](lambda key: self._find_head(*key))
+        self._heads = Once[tuple[Repository, Target], _Head](lambda key: self._find_head(*key))
         self._manifests = Once(world.source.manifest)
 
     def newest(
@@ -117,16 +126,18 @@ class Ledger:
             near: Images whose records are looked at beside those of the tag's image and of the one before it.
             without: Records that do not count.
         """
-        head, _ = self._head(repository, target)
+        head = self._heads((repository, target)).entry
         since = _shortly_before(head) if head else ""
         return self._newest(repository, target, head, near, since=since, without=without)
 
     def head(self, repository: Repository, target: Target) -> Digest | None:
         """Returns the record that the target's tag points at now, unproven, or None where there is no such tag."""
-        try:
-            return self._world.source.resolve(repository.tagged(head_tag(target.name))).digest
-        except NotFoundError:
-            return None
+        found = self._world.source.find(repository.tagged(head_tag(target.name)))
+        return found.digest if found else None
+
+    def head_read(self, repository: Repository, target: Target) -> Digest | None:
+        """Returns the same as it was when the target's records were first looked for."""
+        return self._heads((repository, target)).record
 
     def entries(self, image: Pinned, target: Target) -> tuple[Entry, ...]:
         """Returns what the proven records at an image say of a target."""
@@ -142,7 +153,8 @@ class Ledger:
 
     def chain(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Chain:
         """Returns all records of a target, with what is wrong with them."""
-        head, told = self._head(repository, target)
+        at = self._heads((repository, target))
+        head, told = at.entry, at.told
         newest = self._newest(repository, target, head, near, since="")
         breaks, notes = [told] if told else [], list[str]()
         if newest is not None and head is None and not told and newest.link.sequence > 1:
@@ -222,20 +234,19 @@ class Ledger:
         why = "nothing of that digest is attached to the image any more"
         return Place(sequence, before.record, before.image, Standing.MISSING, why=why)
 
-    def _head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
-        """Returns the record that the target's tag points at, and what is wrong when it cannot be believed."""
-        return self._heads((repository, target))
-
-    def _find_head(self, repository: Repository, target: Target) -> tuple[Entry | None, str]:
-        tag = repository.tagged(head_tag(target.name))
+    def _find_head(self, repository: Repository, target: Target) -> "_Head":
+        record = self.head(repository, target)
+        if record is None:
+            return _Head(None)
         try:
-            record = self._world.source.resolve(tag).digest
             manifest = self._manifests(repository.pin(record))
         except NotFoundError:
-            return None, ""
+            return _Head(record)
         subject = manifest.subject if isinstance(manifest, Manifest) else None
         found = self._at(repository, target, Previous(record, subject.digest)) if subject else None
-        return found, "" if found else f"the tag of the newest record points at something else: {tag} at {record}"
+        tag = repository.tagged(head_tag(target.name))
+        told = f"the tag of the newest record points at something else: {tag} at {record}"
+        return _Head(record, found, "" if found else told)
 
     def _at(self, repository: Repository, target: Target, place: Previous) -> Entry | None:
         """Returns one record; reads it alone unless all of its image's are read."""

@@ -54,7 +54,6 @@ class Linker:
         self._plan, self._record, self._signatory, self._world = plan, record, signatory, world
         self._ledger = Ledger(world, also=(signatory,))
         repository = plan.image.repository
-        self._heads = self._now()
         good = {result.target for result in record.targets if result.arrival.good}
         # A record that was attached when we were stopped before its tag moved: its image is on the target.
         held = holdings([one.target for one in plan.targets if one.target.name in good], repository, world, jobs=jobs)
@@ -64,6 +63,7 @@ class Linker:
             )
             for one in plan.targets
         }
+        self._heads = {one.target.name: self._ledger.head_read(repository, one.target) for one in plan.targets}
 
     def existing(self) -> Digest | None:
         """Returns the record that says already all there is to say, where nothing had to be done."""
@@ -119,16 +119,15 @@ class Linker:
         The registry cannot move a tag only where it still points at what we saw, so a moment stays uncovered; what
         happens in it is told by `history`.
         """
-        return self._now() != self._heads
+        repository = self._plan.image.repository
+        return any(
+            self._ledger.head(repository, one.target) != self._heads[one.target.name] for one in self._plan.targets
+        )
 
     def follows(self, record: Digest) -> bool:
         """Tells whether the newest record of every target names this one as the one before it."""
         before = [entry.link.previous if entry else None for entry in self._newest.values()]
         return all(one is not None and one.record == record for one in before)
-
-    def _now(self) -> dict[str, Digest | None]:
-        repository = self._plan.image.repository
-        return {one.target.name: self._ledger.head(repository, one.target) for one in self._plan.targets}
 
     def point_at(self, record: Digest) -> None:
         """Makes each target's tag point at the record; a registry that refuses is told of, and the record stays."""

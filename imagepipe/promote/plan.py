@@ -50,6 +50,7 @@ def make_plan(
         UnsupportedError: An index without linux/amd64, or a name in another registry.
         InputError: The name cannot be a copy's.
     """
+    world = replace(world, reader=world.reader.remembering())  # several gates look at the same evidence
     subject = find_subject(reference, world.source)
     copying = Copying(subject.image, name) if name else None
     image = copying.image if copying else subject.image

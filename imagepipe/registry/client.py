@@ -54,18 +54,13 @@ class RegistryClient:
     def resolve(self, reference: Reference) -> Descriptor:
         """Returns what the reference points at now; by digest if it has one, else by tag, `latest` if it has none."""
         what = f"resolve {reference}"
-        at = str(reference.digest) if reference.digest else reference.tag or "latest"
-        answer = self.connections.ask(
-            Ask("HEAD", reference.repository, f"manifests/{at}", accept=_ANY, headers=_ACCEPT), what
-        )
-        _unless_away(answer, what)
-        found = _descriptor(answer) if answer.status_code == 200 else None
-        if found is None:
-            # A HEAD's refusal has no words, and some registries tell no digest: GET says more.
-            found = self.read(reference.repository, at, what).descriptor
-        if reference.digest is not None and found.digest != reference.digest:
-            raise DigestMismatchError(f"{what}: the registry answers for {found.digest}")
-        return found
+        found = self._look_up(reference, what)
+        # A HEAD's refusal has no words: GET says more.
+        return found if found is not None else self._got(reference, what)
+
+    def find(self, reference: Reference) -> Descriptor | None:
+        """Returns what the reference points at now, or None: one question, where `resolve` also asks why not."""
+        return self._look_up(reference, f"look up {reference}")
 
     def manifest(self, image: Pinned) -> Manifest | Index:
         """Returns the manifest or index with exactly this digest."""
@@ -93,14 +88,14 @@ class RegistryClient:
         name = repository.tagged(tag)
         # One at a time: who reads a tag while it is written may be told nonsense, and the second finds it done.
         with self._tagging.setdefault(name, threading.Lock()):
-            if self._points_at(name) == manifest.digest:
+            if self._points_at(name, manifest.digest):
                 return
             try:
                 self.put_manifest(repository, manifest.raw, manifest.media_type, tag)
             except NotFoundError as error:
                 raise RefusedError(error.message, hint="push the image to this repository first") from error
             except RefusedError:
-                if self._points_at(name) == manifest.digest:
+                if self._points_at(name, manifest.digest):
                     return
                 raise
 
@@ -196,16 +191,22 @@ class RegistryClient:
             raise DigestMismatchError(f"{what}: sent {Digest.of(raw)}, the registry stored {stated[:80]}")
         return answer.headers
 
-    def _points_at(self, name: Reference) -> Digest | None:
-        """Returns what a tag points at, or None where that is nothing or cannot be seen."""
-        answer = self.connections.ask(
-            Ask("HEAD", name.repository, f"manifests/{name.tag}", accept=_ANY, headers=_ACCEPT), f"look up {name}"
-        )
-        if answer.status_code == 200:
-            found = _descriptor(answer)
-            return found.digest if found else self.resolve(name).digest
-        _unless_away(answer, f"look up {name}")
-        return None
+    def _points_at(self, name: Reference, digest: Digest) -> bool:
+        found = self._look_up(name, f"look up {name}")
+        return found is not None and found.digest == digest
+
+    def _look_up(self, reference: Reference, what: str) -> Descriptor | None:
+        ask = Ask("HEAD", reference.repository, f"manifests/{_at(reference)}", accept=_ANY, headers=_ACCEPT)
+        answer = self.connections.ask(ask, what)
+        if answer.status_code == 404:
+            return None
+        _unless_away(answer, what)
+        found = _descriptor(answer) if answer.status_code == 200 else None
+        # Some registries tell no digest, or know no HEAD.
+        return _answering(reference, found, what) if found is not None else self._got(reference, what)
+
+    def _got(self, reference: Reference, what: str) -> Descriptor:
+        return _answering(reference, self.read(reference.repository, _at(reference), what).descriptor, what)
 
     def _has_blob(self, repository: Repository, digest: Digest, what: str) -> bool:
         answer = self.connections.ask(Ask("HEAD", repository, f"blobs/{digest}", accept=(200, 404)), what)
@@ -228,6 +229,17 @@ def foreign(what: str) -> Iterator[None]:
             yield
     except InputError as error:
         raise RefusedError(error.message) from error
+
+
+def _at(reference: Reference) -> str:
+    """Returns what of the reference stands in the path: its digest if it has one, else its tag, `latest` if none."""
+    return str(reference.digest) if reference.digest else reference.tag or "latest"
+
+
+def _answering(reference: Reference, found: Descriptor, what: str) -> Descriptor:
+    if reference.digest is not None and found.digest != reference.digest:
+        raise DigestMismatchError(f"{what}: the registry answers for {found.digest}")
+    return found
 
 
 def _unless_away(answer: httpx.Response, what: str) -> None:

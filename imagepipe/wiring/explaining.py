@@ -205,6 +205,11 @@ class ExplainedRegistry(RegistryClient):
         with self._explainer.of(reference):
             return super().resolve(reference)
 
+    def find(self, reference: Reference) -> Descriptor | None:
+        """Returns what the reference points at now, or None."""
+        with self._explainer.of(reference):
+            return super().find(reference)
+
     def manifest(self, image: Pinned) -> Manifest | Index:
         """Returns the manifest or index with exactly this digest."""
         with self._explainer.of(image):

@@ -64,6 +64,12 @@ class MemoryRegistry:
         raw = self.blobs[reference.repository, digest]
         return Descriptor(self.types[digest], digest, len(raw))
 
+    def find(self, reference: Reference) -> Descriptor | None:
+        try:
+            return self.resolve(reference)
+        except NotFoundError:
+            return None
+
     def manifest(self, image: Pinned) -> Manifest | Index:
         self._called("manifest")
         return self._manifest(image)

@@ -58,6 +58,8 @@ def bundle(text: str) -> Artifact:
 def test_a_tag_resolves_to_the_descriptor_of_what_was_pushed(world: World) -> None:
     image = world.add_image("1.4")
     assert world.source.resolve(world.repository.tagged("1.4")) == image.descriptor
+    assert world.source.find(world.repository.tagged("1.4")) == image.descriptor
+    assert world.source.find(world.repository.tagged("1.5")) is None
 
 
 def test_a_reference_without_tag_means_latest(world: World) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from imagepipe.engine.client import Call, Endpoint, auth_header
+from imagepipe import fanout
+from imagepipe.engine.auth import auth_header
+from imagepipe.engine.client import Call, Endpoint
 from imagepipe.engine.host import EngineHost
 from imagepipe.engine.identity import Pin, PinnedAdapter
 from imagepipe.engine.keepalive import KeepaliveAdapter
@@ -65,6 +67,8 @@ class Kept(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_GET  # noqa: N815 - the library's name
+
     def log_message(self, *said: object) -> None:
         pass
 
@@ -83,6 +87,16 @@ def test_what_is_asked_in_a_row_goes_over_one_connection(counting: Counting) -> 
     endpoint = Endpoint(f"tcp://127.0.0.1:{counting.server_port}")
     assert [endpoint.info()["Name"], endpoint.get("/images/json")["Name"]] == ["vch", "vch"]
     assert len(counting.connections) == 1
+
+
+def test_a_connection_serves_whoever_asks_next_and_two_that_ask_at_once_have_one_each(counting: Counting) -> None:
+    endpoint = Endpoint(f"tcp://127.0.0.1:{counting.server_port}")
+    for _ in range(3):
+        fanout.each([0], lambda _: endpoint.info(), jobs=1)  # a thread of its own each time
+    assert len(counting.connections) == 1
+    with endpoint.stream(Call(path="/images/create", silence_s=5)):
+        endpoint.info()
+    assert len(counting.connections) == 2
 
 
 def test_a_connection_that_the_host_closed_meanwhile_is_replaced_without_a_word(counting: Counting) -> None:
@@ -293,7 +307,8 @@ def test_an_answer_that_ends_too_early_is_told_in_words() -> None:
 @pytest.mark.parametrize("pin", [None, Pin("a", "sha256:0")])
 def test_a_connection_asks_whether_its_host_is_there(certs: Path, pin: Pin | None) -> None:
     endpoint = Endpoint("tcp://vch:2376", cert_path=str(certs), connect_timeout_s=7, pin=pin)
-    adapter = endpoint._session().get_adapter("https://vch:2376/info")
+    with endpoint._session() as session:
+        adapter = session.get_adapter("https://vch:2376/info")
     assert isinstance(adapter, PinnedAdapter if pin else KeepaliveAdapter)
     options = adapter.poolmanager.connection_pool_kw["socket_options"]
     assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options

@@ -64,10 +64,10 @@ def test_an_expired_identity_attaches_nothing() -> None:
 
 
 class ForgetfulRegistry(MemoryRegistry):
-    """Takes attachments and does not show them."""
+    """Takes attachments, lists them, and holds them no more."""
 
-    def list(self, image: Pinned) -> tuple[Descriptor, ...]:
-        return ()
+    def fetch(self, image: Pinned, descriptor: Descriptor) -> Artifact:
+        raise NotFoundError(f"read {descriptor.digest}: manifest unknown")
 
 
 def test_a_registry_that_forgets_attachments_is_found_out() -> None:

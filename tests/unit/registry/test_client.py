@@ -41,6 +41,22 @@ def test_a_head_that_tells_too_little_is_followed_by_a_get(missing: str) -> None
     assert script.client.resolve(REPOSITORY.tagged("1")) == made.descriptor
 
 
+def test_whether_a_tag_is_there_is_one_question() -> None:
+    made = image()
+    script = Script({("HEAD", "manifests/1"): head(made.digest), ("HEAD", "manifests/2"): httpx.Response(404)})
+    found = script.client.find(REPOSITORY.tagged("1"))
+    assert found is not None
+    assert found.digest == made.digest
+    assert script.client.find(REPOSITORY.tagged("2")) is None
+    assert script.methods == ["HEAD", "HEAD"]
+
+
+def test_where_a_head_is_not_answered_a_tag_is_looked_for_with_a_get() -> None:
+    made = image()
+    script = Script({("HEAD", "manifests/1"): httpx.Response(405), ("GET", "manifests/1"): body(made)})
+    assert script.client.find(REPOSITORY.tagged("1")) == made.descriptor
+
+
 def test_a_head_about_another_digest_is_not_believed() -> None:
     made, other = image(), Digest.of(b"other")
     script = Script({("HEAD", f"manifests/{made.digest}"): head(other)})
