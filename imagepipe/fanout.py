@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, cast
 
 from imagepipe.errors import DeadlineError, ImagepipeError
 
-__all__ = ["Outcome", "each", "within"]
+__all__ = ["Outcome", "begin", "each", "within"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,6 +58,18 @@ def each(items: Iterable[Item], function: Callable[[Item], Result], *, jobs: int
         return tuple(future.result() for _, future in futures)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def begin(function: Callable[[], Result]) -> Callable[[], Result]:
+    """Begins a call whose result is wanted later, and returns what waits for it; deadlines are the function's own.
+
+    Whoever waits is told what the function returns or raises, again and again; nobody has to.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
+    try:
+        return pool.submit(function).result
+    finally:
+        pool.shutdown(wait=False)
 
 
 def within(timeout_s: float, what: str, function: Callable[[], Result]) -> Result:

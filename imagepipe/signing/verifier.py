@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imagepipe.errors import VerificationError
+from imagepipe.fanout import begin
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Bundle, Identity, PublicKey, Signatory, VerifiedStatement
 from imagepipe.signing.claims import Signed, proven_statement
@@ -31,6 +32,14 @@ class SigstoreVerifier:
 
     def __init__(self, *, trust: SigstoreTrust) -> None:
         self._trust = trust
+        self._begun: Callable[[], KeylessProver] | None = None
+
+    def prepare(self) -> None:
+        """Begins to load what keyless bundles are proven with: a tenth of a second, and the public Sigstore's refresh.
+
+        It goes on while the first bundle is fetched; the first proof waits for it, and is told when it failed.
+        """
+        self._begun = self._begun or begin(self._load)
 
     def verify(
         self, bundle: Bundle, digest: Digest, predicate_type: str, trusted: Sequence[Signatory]
@@ -64,7 +73,10 @@ class SigstoreVerifier:
 
     @cached_property
     def _keyless(self) -> "KeylessProver":
-        from imagepipe.signing.sealed import KeylessProver  # late: sigstore takes 0.4 s to import
+        return self._begun() if self._begun else self._load()
+
+    def _load(self) -> "KeylessProver":
+        from imagepipe.signing.sealed import KeylessProver  # late: sigstore takes 0.1 s to import
 
         return KeylessProver(self._trust)
 

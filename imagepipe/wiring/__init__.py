@@ -167,6 +167,7 @@ class Wiring(Adapters):
 
     def promotion_world(self, *, break_lock: bool = False) -> World:
         """Returns what promotion talks to; somebody else's lock is broken only where an operator says so."""
+        from imagepipe.model.evidence import Identity
         from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
         from imagepipe.promote.sharing import SharedLocks
@@ -175,7 +176,7 @@ class Wiring(Adapters):
 
         machine = TargetLocks.of(self._environ, self._settings.timeouts.lock_s)
         locks = SharedLocks(machine, self._lock, events=self._events, jobs=self.target_jobs, breaks=break_lock)
-        return World(
+        world = World(
             source=self.registry,
             sink=self.registry,
             tags=self.registry.tags,
@@ -194,6 +195,10 @@ class Wiring(Adapters):
             switch_s=self._settings.timeouts.switch_s,
             held_back=self.outbox.holds,
         )
+        if any(isinstance(who, Identity) for who in self.all_signatories):
+            # Last: two threads that import the same thing could wait for each other.
+            self._verifier.prepare()
+        return world
 
     def offline(self, world: World) -> Offline:
         """Returns what a rollback stands on while the registry of a world is away."""

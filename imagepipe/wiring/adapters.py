@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from imagepipe.signing.key import KeySigner
     from imagepipe.signing.keyless import KeylessSigner
     from imagepipe.signing.trust import SigstoreTrust
+    from imagepipe.signing.verifier import SigstoreVerifier
     from imagepipe.wiring.explaining import Explainer
 
 __all__ = ["Adapters", "SystemClock"]
@@ -172,9 +173,14 @@ class Adapters:
     def reader(self) -> EvidenceReader:
         """Proves what is attached to images."""
         from imagepipe.evidence.reader import EvidenceReader
+
+        return EvidenceReader(referrers=self._referrers, verifier=self._verifier)
+
+    @cached_property
+    def _verifier(self) -> SigstoreVerifier:
         from imagepipe.signing.verifier import SigstoreVerifier
 
-        return EvidenceReader(referrers=self._referrers, verifier=SigstoreVerifier(trust=self._trust))
+        return SigstoreVerifier(trust=self._trust)
 
     @cached_property
     def writer(self) -> EvidenceWriter:

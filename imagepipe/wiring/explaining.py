@@ -48,10 +48,9 @@ __all__ = [
 _DEADLINE_S: Final = 8.0
 # What is refused by a policy, in Harbor's words and those of who repeats them: engines, and VCHs, which tell a status.
 # Source: imagepipe.access.explain; VIC v1.5.8 pkg/fetcher/fetcher.go
-_POLICY: Final = re.compile(
+_POLICY: Final = (  # compiled when something is refused: that takes as long as a request
     r"read.?only mode|configured as immutable|upper limit|quota exceeds|is not signed|vulnerabilit|severity"
-    r"|PROJECT_?POLICY_?VIOLATION|http code: 412|412 Precondition|\(HTTP 412\)",
-    re.IGNORECASE,
+    r"|PROJECT_?POLICY_?VIOLATION|http code: 412|412 Precondition|\(HTTP 412\)"
 )
 # Whom the host does not trust is no matter of Harbor's.
 _TLS: Final = re.compile(r"certificate|x509|\bTLS\b")
@@ -164,7 +163,7 @@ def _is_refusal(error: ImagepipeError) -> bool:
         return False
     if isinstance(error, CredentialsError | PermissionRefusedError):
         return True
-    return type(error) is RefusedError and _POLICY.search(error.message) is not None
+    return type(error) is RefusedError and re.search(_POLICY, error.message, re.IGNORECASE) is not None
 
 
 class ExplainedPusher:

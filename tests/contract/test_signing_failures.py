@@ -248,6 +248,19 @@ def test_the_public_keys_are_unavailable_without_a_network() -> None:
 
 
 @pytest.mark.usefixtures("clean_home")
+def test_the_public_keys_are_fetched_before_there_is_a_bundle_and_a_failure_waits_for_it(proxy: socket.socket) -> None:
+    proxy.listen()
+    proxy.settimeout(30)
+    verifier = SigstoreVerifier(trust=SigstoreTrust.load(None))
+    verifier.prepare()
+    connection, _ = proxy.accept()
+    connection.close()
+    proxy.close()
+    with pytest.raises(UnavailableError, match="fetching the public Sigstore's keys"):
+        verifier.verify(Bundle(b"{}"), HELLO.digest, SIGNATURE_PREDICATE, [Identity("ci@example.com", "https://idp.x")])
+
+
+@pytest.mark.usefixtures("clean_home")
 def test_fetching_the_public_keys_has_a_deadline(proxy: socket.socket) -> None:
     proxy.listen()
     with pytest.raises(DeadlineError, match=r"fetching the public Sigstore's keys: no answer within 0\.2 s"):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagepipe.errors import DeadlineError, NotFoundError, UnavailableError
-from imagepipe.fanout import Outcome, each, within
+from imagepipe.fanout import Outcome, begin, each, within
 
 
 @given(st.lists(st.integers(), max_size=8), st.integers(min_value=-1, max_value=4))
@@ -56,6 +56,29 @@ def test_a_call_that_returns_nothing_is_a_result_too() -> None:
     assert [outcome.error for outcome in outcomes] == [None, None]
     for outcome in outcomes:
         outcome.unwrap()
+
+
+def test_what_was_begun_goes_on_meanwhile_and_is_waited_for() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer() -> int:
+        asked.set()
+        return 42 if go_on.wait(10) else 0
+
+    result = begin(answer)
+    assert asked.wait(10)
+    go_on.set()
+    assert (result(), result()) == (42, 42)
+
+
+def test_how_it_failed_is_told_to_everybody_who_waits() -> None:
+    def refuse() -> None:
+        raise NotFoundError("gone")
+
+    result = begin(refuse)
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="gone"):
+            result()
 
 
 def test_an_answer_in_time_is_returned() -> None:

@@ -5,9 +5,12 @@ import pytest
 from imagepipe.errors import NotFoundError
 from imagepipe.events import silent
 from imagepipe.settings import load_settings
+from imagepipe.signing.verifier import SigstoreVerifier
 from imagepipe.source.ci import branch as ci_branch
 from imagepipe.source.ci import invocation
 from imagepipe.wiring import Wiring
+
+COSIGN_KEY = Path(__file__).parents[1] / "fixtures" / "signing" / "cosign.pub"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,25 @@ def test_the_branch_of_a_ci_job_is_known(environ: dict[str, str], branch: str | 
 )
 def test_the_ci_job_is_named_in_provenance(environ: dict[str, str], url: str | None) -> None:
     assert invocation(environ) == url
+
+
+def test_where_only_keys_are_trusted_sigstore_is_not_asked_for_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[SigstoreVerifier]()
+
+    def begin(verifier: SigstoreVerifier) -> None:
+        begun.append(verifier)
+
+    monkeypatch.setattr(SigstoreVerifier, "prepare", begin)
+    key, identity = {"key": str(COSIGN_KEY)}, {"identity": "ci@example.com", "issuer": "https://idp.example"}
+    for trusted, expected in ((key, 0), (identity, 1)):
+        config = tmp_path / "imagepipe.toml"
+        told = ", ".join(f'{name} = "{value}"' for name, value in trusted.items())
+        config.write_text(f"[policies.p]\nsigned_by = [{{ {told} }}]\n")
+        settings = load_settings(flags={}, config_file=config, cwd=tmp_path, environ={"HOME": str(tmp_path)})
+        Wiring(settings, events=silent, environ={"HOME": str(tmp_path)}).promotion_world()
+        assert len(begun) == expected
 
 
 def test_a_key_whose_password_file_is_gone_is_told_by_the_settings_name(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def test_a_keyless_bundle_by_cosign_is_proven(trust: str) -> None:
     assert proven.statement.predicate["buildDefinition"]["buildType"] == "https://example.com/b"
 
 
+def test_a_verifier_that_was_prepared_proves_the_same() -> None:
+    verifier, raw = SigstoreVerifier(trust=SigstoreTrust.load(FIXTURES / "trust_config.json")), "cosign_keyless.json"
+    verifier.prepare()
+    proven = verifier.verify(Bundle((FIXTURES / raw).read_bytes()), IMAGE, PROVENANCE_PREDICATE, [DEV])
+    assert proven == verified(raw, DEV)
+
+
 @pytest.mark.parametrize(
     ("name", "predicate_type"),
     [("cosign_key.json", PROVENANCE_PREDICATE), ("cosign_key_logged.json", PROMOTION_PREDICATE)],
