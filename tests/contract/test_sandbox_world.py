@@ -24,6 +24,7 @@ from imagepipe.sandbox.namespaces import enter
 from imagepipe.sandbox.probing import trusting
 from imagepipe.sandbox.processes import marked, run
 from imagepipe.sandbox.world import Options, World
+from tests.watching import watched
 
 pytestmark = pytest.mark.sandbox
 UP_S = 20.0  # what `up` may take on two cores
@@ -126,14 +127,14 @@ def spawn_owner(directory: Path) -> "subprocess.Popen[bytes]":
 @pytest.fixture
 def directory() -> Iterator[Path]:
     # A short path of its own: pytest's own is too long for unix sockets.
-    with tempfile.TemporaryDirectory(prefix="ipw-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="ipw-", dir="/tmp") as folder, watched(Path(folder)):
         yield Path(folder) / "box"
         World.load(Path(folder) / "box").down()
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with tempfile.TemporaryDirectory(prefix="ipw-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="ipw-", dir="/tmp") as folder, watched(Path(folder)):
         yield World.up(Options(Path(folder) / "box"))
         World.load(Path(folder) / "box").down()
 
@@ -226,6 +227,27 @@ def test_down_alone_clears_after_a_killed_owner(directory: Path) -> None:
         owner.send_signal(signal.SIGKILL)
     World.load(directory).down()
     assert traces(directory) == set()
+
+
+def test_tests_that_are_killed_leave_no_sandbox() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ipw-", dir="/tmp"))
+    script = (
+        "import sys; from pathlib import Path; from imagepipe.sandbox.world import Options, World\n"
+        "from tests.watching import watched\n"
+        "with watched(Path(sys.argv[1])):\n"
+        "    World.up(Options(Path(sys.argv[1], 'box'), engine='none')); print('up', flush=True); input()"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tests:
+        assert tests.stdout is not None
+        assert tests.stdout.readline() == b"up\n"
+        assert traces(folder / "box")
+        tests.kill()
+    deadline = time.monotonic() + UP_S
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert traces(folder / "box") == set()
+    assert not folder.exists()
 
 
 def test_an_owner_that_is_interrupted_clears_by_itself(directory: Path) -> None:

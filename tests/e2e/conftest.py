@@ -17,6 +17,7 @@ from tests.e2e.ledger import DOCKERFILE as PRINTS_ITS_PAGE
 from tests.e2e.ledger import Ledger
 from tests.e2e.traces import machine, traces
 from tests.e2e.workspace import DOCKERFILE, Workspace
+from tests.watching import watched
 
 UP_S = 120.0
 
@@ -41,7 +42,8 @@ def cooled() -> Iterator[None]:
 def folder() -> Iterator[Path]:
     """A short path: a sandbox's sockets allow no long one."""
     path = Path(tempfile.mkdtemp(prefix="e2e-"))
-    yield path
+    with watched(path):
+        yield path
     shutil.rmtree(path)
 
 

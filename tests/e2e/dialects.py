@@ -15,6 +15,7 @@ from imagepipe.cli import main
 from tests.e2e.box import Box
 from tests.e2e.cli import DEADLINE_S, PROGRAM, Cli, Run
 from tests.e2e.traces import traces
+from tests.watching import watched
 
 UP_S: Final = 120.0
 
@@ -174,18 +175,19 @@ def opened(flavour: str, engine: str = "none") -> Iterator[Harbor]:
     (folder / "tests").mkdir()
     cli, within, directory = Cli(folder / "home"), Within(folder / "home"), str(folder / "box")
     where = ("--dir", directory)
-    try:
-        up = cli.run("sandbox", "up", "--flavour", flavour, "--engine", engine, *where, "--json", deadline_s=UP_S)
-        exports = cli.run("sandbox", "env", *where).ok().out.splitlines()
-        cli.environ = within.environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
-        users = up.ok().json()["registry"]["users"].values()
-        passwords = [Path(user["password_file"]).read_text().strip() for user in users]
-        yield Harbor(DIALECTS[flavour], cli, within, Box(up.json(), folder / "tests"))
-        said = "".join(run.out + run.err for run in (*cli.runs, *within.runs))
-        assert not [password for password in passwords if password in said]
-    finally:
-        cli.environ = {}
-        down = cli.run("sandbox", "down", *where, deadline_s=UP_S)
-        shutil.rmtree(folder)
+    with watched(folder):
+        try:
+            up = cli.run("sandbox", "up", "--flavour", flavour, "--engine", engine, *where, "--json", deadline_s=UP_S)
+            exports = cli.run("sandbox", "env", *where).ok().out.splitlines()
+            cli.environ = within.environ = dict(shlex.split(line)[1].split("=", 1) for line in exports)
+            users = up.ok().json()["registry"]["users"].values()
+            passwords = [Path(user["password_file"]).read_text().strip() for user in users]
+            yield Harbor(DIALECTS[flavour], cli, within, Box(up.json(), folder / "tests"))
+            said = "".join(run.out + run.err for run in (*cli.runs, *within.runs))
+            assert not [password for password in passwords if password in said]
+        finally:
+            cli.environ = {}
+            down = cli.run("sandbox", "down", *where, deadline_s=UP_S)
+            shutil.rmtree(folder)
     down.ok()
     assert traces(Path(directory)) == set()

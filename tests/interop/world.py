@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from imagepipe.model.digest import Digest
 from imagepipe.sandbox.world import Options, World
+from tests.watching import watched
 
 ROOT: Final = Path(__file__).parents[2]
 PEERS: Final = ROOT / ".cache" / "peers" / "bin"
@@ -175,13 +177,16 @@ class Box:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._world = World.load(folder / "box")
+        self._watcher = ExitStack()
 
     def __enter__(self) -> Self:
+        self._watcher.enter_context(watched(self.folder))
         self._world.start(Options(self.folder / "box"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._world.down()
+        with self._watcher:
+            self._world.down()
 
     @cached_property
     def document(self) -> dict[str, Any]:
