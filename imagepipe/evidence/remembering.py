@@ -1,47 +1,19 @@
 """Ports that ask each question once: for one look at many images, during which nothing is written.
 
->>> lengths = Once(len)
->>> lengths("abc"), lengths("abc")
-(3, 3)
+>>> RememberingReferrers.__name__
+'RememberingReferrers'
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from threading import Lock
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, VerifiedStatement
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned
+from imagepipe.once import Once
 from imagepipe.ports import Referrers, Verifier
 
-__all__ = ["Once", "RememberingReferrers", "RememberingVerifier"]
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
-
-
-class Once(Generic[Key, Value]):
-    """A function whose answers are remembered; whoever asks the same meanwhile waits. What fails is asked again.
-
-    Args:
-        function: What is asked.
-    """
-
-    def __init__(self, function: Callable[[Key], Value]) -> None:
-        self._function = function
-        self._known: dict[Key, Value] = {}
-        self._locks: dict[Key, Lock] = {}
-        self._lock = Lock()
-
-    def __call__(self, key: Key) -> Value:
-        """Returns what the function says of the key."""
-        with self._lock:
-            lock = self._locks.setdefault(key, Lock())
-        with lock:
-            if key not in self._known:
-                self._known[key] = self._function(key)
-            return self._known[key]
+__all__ = ["RememberingReferrers", "RememberingVerifier"]
 
 
 class RememberingReferrers:
@@ -53,7 +25,8 @@ class RememberingReferrers:
 
     def __init__(self, inner: Referrers) -> None:
         self._inner = inner
-        self._lists = Once(inner.list)
+        self._look = inner.remembering()
+        self._lists = Once(self._look.list)
         self._artifacts = Once[tuple[Pinned, Digest], Artifact](self._fetched)
         self._descriptors: dict[tuple[Pinned, Digest], Descriptor] = {}
 
@@ -70,8 +43,12 @@ class RememberingReferrers:
         """Attaches an artifact; what was listed before stays as it was."""
         return self._inner.attach(image, subject, artifact)
 
+    def remembering(self) -> "RememberingReferrers":
+        """Returns this one: it asks nothing twice already."""
+        return self
+
     def _fetched(self, key: tuple[Pinned, Digest]) -> Artifact:
-        return self._inner.fetch(key[0], self._descriptors[key])
+        return self._look.fetch(key[0], self._descriptors[key])
 
 
 class RememberingVerifier:

@@ -178,6 +178,10 @@ class Referrers(Protocol):
         """Attaches an artifact and returns its manifest's descriptor once it is found in the list."""
         ...
 
+    def remembering(self) -> "Referrers":
+        """Returns the same for one look: what answers for many images, it may ask the registry once."""
+        ...
+
 
 class Scans(Protocol):
     """What a vulnerability scanner found in images."""

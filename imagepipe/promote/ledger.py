@@ -15,7 +15,6 @@ from typing import Final
 
 from imagepipe.errors import NotFoundError, RefusedError, VerificationError
 from imagepipe.evidence.reader import Finding
-from imagepipe.evidence.remembering import Once
 from imagepipe.model.copying import other_name
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory
@@ -23,6 +22,7 @@ from imagepipe.model.host import Target
 from imagepipe.model.ledger import Entry, Previous, head_tag
 from imagepipe.model.manifest import Manifest
 from imagepipe.model.reference import Pinned, Repository
+from imagepipe.once import Once
 from imagepipe.promote.ports import World
 
 __all__ = ["Chain", "Ledger", "Place", "Standing", "entry_of"]

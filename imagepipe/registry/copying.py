@@ -19,7 +19,8 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.registry.client import RegistryClient
-from imagepipe.registry.referrers import RegistryReferrers, fallback_tag
+from imagepipe.registry.referrers import RegistryReferrers
+from imagepipe.registry.tagschema import attached_to, fallback_tag
 
 __all__ = ["RegistryCopier"]
 
@@ -49,7 +50,7 @@ class RegistryCopier:
         """Makes a repository hold the image with all that is attached to it, read back."""
         if image.repository == to:
             return Copied(0, 0, len(self._referrers.list(image)))
-        run = _Run(self._client, self._referrers, image.repository, to, self._sleep)
+        run = _Run(self._client, self._referrers.remembering(), image.repository, to, self._sleep)
         for part in run.copied(image.digest):
             run.copy_evidence(part)
         return Copied(run.manifests, run.mounted, len(run.attached))
@@ -85,7 +86,8 @@ class _Run:
         """Copies what is attached to a manifest, and what is attached to that."""
         for ending in _TAGGED_EVIDENCE:
             self._copy_tagged(f"{fallback_tag(subject.digest)}{ending}")
-        listed = [one for one in self.referrers.list(self.source.pin(subject.digest)) if self._speaks(one, subject)]
+        named = self.referrers.list(self.source.pin(subject.digest))
+        listed = [speaking for one in named if (speaking := self._speaking(one, subject)) is not None]
         new = [one for one in listed if one.digest not in self.attached]
         self.attached.update(one.digest for one in new)
         parts = [part for one in new for part in self.copied(one.digest)]
@@ -94,17 +96,15 @@ class _Run:
         for part in parts:
             self.copy_evidence(part)
 
-    def _speaks(self, one: Descriptor, subject: Manifest | Index) -> bool:
-        """Tells whether a manifest names the subject: Harbor lists tagged signatures too, which are found by tag.
+    def _speaking(self, one: Descriptor, subject: Manifest | Index) -> Manifest | None:
+        """Returns a manifest that names the subject: Harbor lists tagged signatures too, which are found by tag.
 
         A list at a tag still names what was deleted, which says nothing any more.
         """
         try:
-            manifest = self._manifest(one.digest)
+            return attached_to(subject.digest, self._manifest(one.digest))
         except NotFoundError:
-            return False
-        named = manifest.subject if isinstance(manifest, Manifest) else None
-        return named is not None and named.digest == subject.digest
+            return None
 
     def _copy_tagged(self, tag: str) -> None:
         """Copies evidence that lies at a tag; one that is there is replaced by more of the same only."""

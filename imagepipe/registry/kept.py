@@ -30,7 +30,7 @@ from imagepipe.settings import cache_folder
 __all__ = ["KeepingConnections", "KeptConnections", "Shelf"]
 
 # What evidence is made of: manifests, small blobs, and the lists that lead to them.
-_PARTS: Final = ("manifests/", "blobs/", "referrers/")
+_PARTS: Final = ("manifests/", "blobs/", "referrers/", "tags/")
 _HEADERS: Final = ("content-type", "content-length", "docker-content-digest", "link")
 _PASSING: Final = (401, 403, 429)
 _LARGEST_BYTES: Final = 1024 * 1024

@@ -97,6 +97,9 @@ class MemoryRegistry:
         self._called("list")
         return tuple(self._attached.get(image, ()))
 
+    def remembering(self) -> "MemoryRegistry":
+        return self
+
     def fetch(self, image: Pinned, descriptor: Descriptor) -> Artifact:
         self._called("fetch")
         manifest = self._manifest(image.repository.pin(descriptor.digest))

@@ -17,7 +17,8 @@ from imagepipe.model.reference import Pinned, Repository
 from imagepipe.ports.copying import ImageCopier
 from imagepipe.registry.connection import Connections
 from imagepipe.registry.copying import RegistryCopier
-from imagepipe.registry.referrers import RegistryReferrers, fallback_tag
+from imagepipe.registry.referrers import RegistryReferrers
+from imagepipe.registry.tagschema import fallback_tag
 from tests.contract.registry_harbor import harbor
 from tests.contract.registry_memory import artifact_manifest
 from tests.contract.registry_worlds import MemoryWorld, Server, ServerWorld, World, docker_registry

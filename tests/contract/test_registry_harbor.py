@@ -10,7 +10,8 @@ from imagepipe.model import media
 from imagepipe.model.evidence import Artifact
 from imagepipe.model.reference import Reference
 from imagepipe.registry.client import RegistryClient
-from imagepipe.registry.referrers import RegistryReferrers, fallback_tag
+from imagepipe.registry.referrers import RegistryReferrers
+from imagepipe.registry.tagschema import fallback_tag
 from tests.contract.registry_harbor import PROJECT, RunningHarbor, harbor
 from tests.contract.registry_worlds import ServerWorld, docker_registry
 

@@ -15,7 +15,7 @@ from imagepipe.errors import UnsupportedError
 from imagepipe.model import media
 from imagepipe.model.evidence import Artifact
 from imagepipe.registry.connection import Connections
-from imagepipe.registry.referrers import fallback_tag
+from imagepipe.registry.tagschema import fallback_tag
 from tests.contract.registry_worlds import ServerWorld, docker_registry
 
 UNKNOWN = {"errors": [{"code": "InternalError", "message": "unsupported content type for manifest: oci"}]}

@@ -128,4 +128,5 @@ def _path(url: str) -> str:
 
 
 def _named(text: str) -> str:
-    return re.sub(r"[0-9a-f]{12,}", "*", text)
+    # Digests, in hexadecimal or, as tags of attachments hold them, in base 32.
+    return re.sub(r"\b[a-z2-7]{52}\b|[0-9a-f]{12,}", "*", text)

@@ -70,8 +70,16 @@ class Registry:
         """Returns the manifests of everything attached to a digest: oldest first, or by digest where a tag lists it."""
         listed = self._ask("GET", repository, f"referrers/{digest}", accept=(200, 404))
         if listed.status_code == 404:  # no such API, but a tag in its place, and none where nothing is attached
-            listed = self._ask("GET", repository, _list_of(digest), headers={"Accept": _LIST}, accept=(200, 404))
+            listed = self._listing(repository, digest)
         return [json.loads(self.manifest(repository, one["digest"])) for one in listed.json().get("manifests", ())]
+
+    def listing(self, repository: str, digest: str) -> bytes:
+        """Returns the list of what is attached, as one reads it who will write it."""
+        return self._listing(repository, digest).content
+
+    def overwrite(self, repository: str, digest: str, listing: bytes) -> None:
+        """Writes a list that was read before, whatever was written since."""
+        self.put_manifest(repository, _list_of(digest).partition("/")[2], listing, _LIST)
 
     def attach(self, repository: str, digest: str, manifest: dict[str, Any]) -> None:
         """Stores a manifest that names an image as its subject, as its own media type says."""
@@ -79,12 +87,11 @@ class Registry:
         self.put_manifest(repository, digest_of(raw), raw, media_type)
         if media_type != DOCKER_MANIFEST:
             return  # Harbor reads the subject by itself
-        place, accept = _list_of(digest), {"Accept": _LIST}
-        listed = self._ask("GET", repository, place, headers=accept, accept=(200, 404)).json().get("manifests", [])
+        listed = self._listing(repository, digest).json().get("manifests", [])
         platform = {"architecture": "unknown", "os": "unknown"}
         entry = {"mediaType": media_type, "digest": digest_of(raw), "size": len(raw), "platform": platform}
         index = {"schemaVersion": 2, "mediaType": _LIST, "manifests": [*listed, entry]}
-        self.put_manifest(repository, place.partition("/")[2], json.dumps(index).encode(), _LIST)
+        self.overwrite(repository, digest, json.dumps(index).encode())
 
     def statements(self, repository: str, digest: str) -> list[dict[str, Any]]:
         """Returns the in-toto statements attached to a digest, in the order of `attached`, unverified."""
@@ -113,6 +120,9 @@ class Registry:
         else:
             project, _, name = repository.partition("/")
             self.api("DELETE", f"projects/{project}/repositories/{name}/artifacts/{digest}")
+
+    def _listing(self, repository: str, digest: str) -> httpx.Response:
+        return self._ask("GET", repository, _list_of(digest), headers={"Accept": _LIST}, accept=(200, 404))
 
     def _client(self) -> httpx.Client:
         tls = trusting(Path(self.part["ca_file"]))

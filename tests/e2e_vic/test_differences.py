@@ -47,6 +47,31 @@ def test_two_who_attach_at_once_to_one_image_overwrite_nothing(box: Box, cli: Cl
     assert len(box.registry.attached("es-sandbox/rival-signers", pinned.partition("@")[2])) == len(signers)
 
 
+def test_what_an_older_client_takes_out_of_the_list_is_told_and_held_against_an_image_all_the_same(
+    box: Box, cli: Cli
+) -> None:
+    """It read the list before a command of ours and writes it after that has ended: nobody is left to put it right."""
+    repository, image = "es-sandbox/overwritten", hand_made("overwritten list")
+    pinned = box.registry.push(repository, "1", image)
+    cli.run("sign", pinned).ok()
+    stale = box.registry.listing(repository, image.digest)
+    record = cli.run("promote", pinned, "--to", "vch-a", "--yes", "--json").ok().json()["record"]
+    box.registry.overwrite(repository, image.digest, stale)
+    assert box.registry.records(repository, image.digest) == []  # that is all that any other tool sees
+    told = cli.run("history", repository, "--json").ok().json()
+    assert [chain["breaks"] for chain in told["chains"]] == [[]] * len(told["chains"])
+    assert [(one["kind"], one["record"], one["standing"]) for one in told["entries"]] == [
+        ("promotion", record, "verified")
+    ]
+    attached = cli.run("tree", pinned, "--json").ok().json()["attached"]
+    assert {(one["predicate_type"], one["verified"]) for one in attached} == {(SIGNATURE, True), (PROMOTION, True)}
+    cli.run("reject", pinned, "--reason", "it loses orders", "--yes").ok()
+    assert len(box.registry.records(repository, image.digest)) == 1  # whoever writes the list puts it back
+    box.registry.overwrite(repository, image.digest, stale)
+    again = cli.run("promote", pinned, "--to", "vch-b", "--yes", "--json", config=box.everybody_away())
+    again.fails(6, "it loses orders", kind="gate")
+
+
 def test_what_was_deleted_and_is_still_listed_takes_nothing_away_from_the_rest(box: Box, cli: Cli) -> None:
     """Harbor strikes what is deleted from its list; a list at a tag goes on naming it."""
     repository = "es-sandbox/stale-list"
@@ -73,18 +98,19 @@ def test_an_image_whose_list_cannot_be_read_is_not_called_unsigned(box: Box, cli
 
 
 def test_a_promotion_survives_its_death_at_each_manifest_that_it_writes(box: Box, cli: Cli, tmp_path: Path) -> None:
-    """The list is a write of its own here, between the record and the tag of the newest one."""
+    """The record's own tag and the list are writes of their own here, before the tag of the newest one."""
     with closing(Sweep.of(box, cli, tmp_path, "es-sandbox/sweep")) as sweep:
         swept = deaths(sweep.promoted(None), ("manifests/",))
         places = [death.moment.partition("manifests/")[2] for death in swept]
         assert places == [
             "imagepipe-*",
             "sha256:*",
+            "sha256-*.*",
             "sha256-*",
             "imagepipe-head.vch-a",
             "imagepipe-head.engine-a",
         ]
-        for death in swept[1:4]:  # the first and the last are as on any other Harbor
+        for death in swept[1:5]:  # the first and the last are as on any other Harbor
             sweep.promoted(death)
         sweep.whole()
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "imagepipe"
 FLOORS = (
     {"errors"},
     {"model", "problems"},
-    {"events", "fanout", "documents", "layers", "sections", "configfile", "envfile"},
+    {"events", "fanout", "once", "documents", "layers", "sections", "configfile", "envfile"},
     {"http", "ports", "settings"},
     {"registry", "harbor", "engine", "signing", "source"},
     {"evidence", "subject"},

@@ -5,9 +5,10 @@ import pytest
 from imagepipe import fanout
 from imagepipe.errors import UnavailableError, VerificationError
 from imagepipe.evidence.reader import EvidenceReader
-from imagepipe.evidence.remembering import Once, RememberingReferrers
+from imagepipe.evidence.remembering import RememberingReferrers
 from imagepipe.model.evidence import SIGNATURE_PREDICATE, Identity, Statement
 from imagepipe.model.reference import Pinned, Repository
+from imagepipe.once import Once
 from tests.contract.registry_memory import MemoryRegistry
 from tests.contract.signing_memory import MemorySigner, MemoryVerifier
 from tests.unit.promote.world import SteppingClock

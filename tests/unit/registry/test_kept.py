@@ -14,6 +14,7 @@ from imagepipe.registry.connection import Ask
 from imagepipe.registry.kept import KeepingConnections, KeptConnections, Shelf
 from imagepipe.registry.referrers import RegistryReferrers
 from tests.contract.registry_memory import MemoryRegistry
+from tests.unit.registry.tags_only import TagsOnly, pin
 
 PLACE = Repository("vic.example", "es/hello")
 MADE = MemoryRegistry().add_image(PLACE, "1")
@@ -125,6 +126,18 @@ def test_it_is_known_when_a_list_was_last_asked_for(shelf: Shelf) -> None:
     assert RegistryReferrers(keeping(shelf, {})).list(image) == ()
     assert shelf.heard(image) is not None
     assert RegistryReferrers(RegistryClient(KeptConnections(shelf))).list(image) == ()
+
+
+def test_what_the_list_lacks_is_found_while_the_registry_is_away_too(shelf: Shelf) -> None:
+    registry = TagsOnly()
+    image = registry.image()
+    record = registry.attach(image, "record")
+    registry.overwrite(image)
+    here = RegistryClient(KeepingConnections(shelf, transport_for=lambda _: registry))
+    (found,) = RegistryReferrers(here).list(pin(image))
+    away = RegistryReferrers(RegistryClient(KeptConnections(shelf)))
+    assert away.list(pin(image)) == (found,)
+    assert found.digest == record
 
 
 def test_the_shelf_is_where_caches_belong() -> None:

@@ -5,9 +5,9 @@ from imagepipe.errors import RefusedError, UnavailableError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.manifest import Descriptor, Manifest
-from imagepipe.registry.referrers import RegistryReferrers, fallback_tag
+from imagepipe.registry.referrers import RegistryReferrers
 from tests.contract.registry_memory import MemoryRegistry
-from tests.unit.registry.script import ARTIFACT, REPOSITORY, Script, body, image
+from tests.unit.registry.script import ARTIFACT, REPOSITORY, Script, image
 
 
 def index(*digests: Digest, **headers: str) -> httpx.Response:
@@ -61,13 +61,6 @@ def test_without_the_api_the_tag_is_read(answer: httpx.Response) -> None:
     assert [descriptor.digest for descriptor in listed] == [attached]
 
 
-def test_a_fallback_tag_on_something_else_is_not_overwritten() -> None:
-    made = image()
-    script = Script({("GET", f"manifests/{fallback_tag(made.digest)}"): body(made)})
-    with pytest.raises(RefusedError, match="not an index"):
-        attaching(script, made)
-
-
 @pytest.mark.parametrize("text", ["{", "[]", '{"manifests": 3}', '{"manifests": [3]}'])
 def test_a_list_of_referrers_that_is_none_is_told(text: str) -> None:
     subject = Digest.of(b"s")
@@ -94,15 +87,3 @@ def test_an_api_that_never_lists_it_is_an_error() -> None:
     made = image()
     with pytest.raises(UnavailableError, match=r"attach .* to vic\.example/p/r@sha256:.*not done after 8 attempts"):
         attaching(Script({("GET", f"referrers/{made.digest}"): index()}), made)
-
-
-def test_an_entry_that_a_rival_overwrote_is_written_again() -> None:
-    made = image()
-    ours, rival, tag = attachment(made.descriptor), Digest.of(b"rival"), f"manifests/{fallback_tag(made.digest)}"
-    seen = [httpx.Response(404), index(rival), index(rival), index(rival, ours)]
-    script = Script({("GET", tag): seen, ("PUT", tag): httpx.Response(201)})
-    attaching(script, made)
-    written = [request for request in script.asked if request.method == "PUT" and request.url.path.endswith(tag)]
-    assert len(written) == 2
-    assert rival.hex.encode() in written[1].content
-    assert ours.hex.encode() in written[1].content
