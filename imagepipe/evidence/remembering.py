@@ -43,6 +43,10 @@ class RememberingReferrers:
         """Attaches an artifact; what was listed before stays as it was."""
         return self._inner.attach(image, subject, artifact)
 
+    def relist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        """Makes sure that what is attached is in the list; what was listed before stays as it was."""
+        self._inner.relist(image, attached)
+
     def remembering(self) -> "RememberingReferrers":
         """Returns this one: it asks nothing twice already."""
         return self

@@ -60,12 +60,16 @@ class EvidenceWriter:
             One result per statement, in order; each was read back from the registry and proven.
         """
         signatory = self._signer.signatory()
-        kept = {
-            statement.predicate_type: proof.attachment.descriptor.digest
+        found = {
+            statement.predicate_type: proof.attachment.descriptor
             for statement in statements
             if (proof := self._reader.first(image, statement.predicate_type, (signatory,)))
         }
+        kept = {kind: descriptor.digest for kind, descriptor in found.items()}
         missing = [statement for statement in statements if statement.predicate_type not in kept]
+        if kept and not missing:
+            # Found by us is not yet found by every tool, for whose sake the image may be signed.
+            self._referrers.relist(image, list(found.values()))
         made = {
             statement.predicate_type: self._proven(image, statement.predicate_type, signatory, descriptor)
             for statement, descriptor in zip(missing, self._attach(image, subject, missing), strict=True)

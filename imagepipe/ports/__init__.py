@@ -178,6 +178,14 @@ class Referrers(Protocol):
         """Attaches an artifact and returns its manifest's descriptor once it is found in the list."""
         ...
 
+    def relist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        """Makes sure that what is attached is in the list which others read; they may have overwritten it.
+
+        Raises:
+            AccessError: It is not, and we may not write there.
+        """
+        ...
+
     def remembering(self) -> "Referrers":
         """Returns the same for one look: what answers for many images, it may ask the registry once."""
         ...

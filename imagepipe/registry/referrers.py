@@ -103,6 +103,18 @@ class RegistryReferrers:
             self._enlist(image, [made])
         return entry(made)
 
+    def relist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        """Makes sure that what is attached is in the list which others read, where tags are all there is.
+
+        Raises:
+            AccessError: It is not, and we may not write there.
+        """
+        what = f"list what is attached to {image}"
+        with asking(what):
+            if self._by_api(image) is None and missing(self._tagged.listed(image), attached):
+                read = (self._client.manifest(image.repository.pin(one.digest)) for one in attached)
+                self._enlist(image, [one for one in read if isinstance(one, Manifest)])
+
     def enlist(self, image: Pinned, attached: Sequence[Manifest]) -> None:
         """Makes sure that manifests, which the repository holds already, are found in the list of what is attached.
 

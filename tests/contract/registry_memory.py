@@ -97,6 +97,10 @@ class MemoryRegistry:
         self._called("list")
         return tuple(self._attached.get(image, ()))
 
+    def relist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        self._called("relist")
+        assert {one.digest for one in attached} <= {one.digest for one in self._attached.get(image, ())}
+
     def remembering(self) -> "MemoryRegistry":
         return self
 

@@ -1,5 +1,6 @@
 """What VIC's own Harbor does otherwise or cannot do, and what that means for a promotion: said with the way out."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -67,6 +68,9 @@ def test_what_an_older_client_takes_out_of_the_list_is_told_and_held_against_an_
     assert {(one["predicate_type"], one["verified"]) for one in attached} == {(SIGNATURE, True), (PROMOTION, True)}
     cli.run("reject", pinned, "--reason", "it loses orders", "--yes").ok()
     assert len(box.registry.records(repository, image.digest)) == 1  # whoever writes the list puts it back
+    box.registry.overwrite(repository, image.digest, json.dumps({**json.loads(stale), "manifests": []}).encode())
+    cli.run("sign", pinned).ok()
+    assert len(box.registry.attached(repository, image.digest)) == 3  # no second signature, but again one for all tools
     box.registry.overwrite(repository, image.digest, stale)
     again = cli.run("promote", pinned, "--to", "vch-b", "--yes", "--json", config=box.everybody_away())
     again.fails(6, "it loses orders", kind="gate")

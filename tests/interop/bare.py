@@ -5,7 +5,7 @@ import ssl
 import subprocess
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -13,6 +13,7 @@ from imagepipe.sandbox.pki import Authority
 from tests.interop.world import Box, Registry, peer
 
 _READY_S: Final = 20.0
+_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 
 
 class BareRegistry:
@@ -64,9 +65,15 @@ class BareRegistry:
 
     def get(self, path: str) -> httpx.Response:
         """Asks the registry as any HTTP client may."""
+        return self._ask("GET", path, headers={"Accept": _INDEX})
+
+    def put_index(self, path: str, document: dict[str, object]) -> None:
+        """Writes an index as any HTTP client may."""
+        self._ask("PUT", path, headers={"Content-Type": _INDEX}, json=document).raise_for_status()
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         trust = ssl.create_default_context(cafile=str(self.registry.ca_file))
-        accept = {"Accept": "application/vnd.oci.image.index.v1+json"}
-        return httpx.get(f"https://{self.host}{path}", verify=trust, headers=accept, trust_env=False)
+        return httpx.request(method, f"https://{self.host}{path}", verify=trust, trust_env=False, **more)
 
     def _wait(self) -> None:
         until = monotonic() + _READY_S

@@ -72,6 +72,22 @@ def test_oras_reads_our_fallback_index(bare: BareRegistry, signed: str) -> None:
     assert found["artifactType"] == "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
+def test_what_a_rival_overwrote_is_found_by_imagepipe_and_put_back_for_cosign_and_oras(
+    box: Box, bare: BareRegistry, signed: str
+) -> None:
+    name, _, digest = signed.removeprefix(f"{bare.host}/").partition("@")
+    place, config = f"/v2/{name}/manifests/{digest.replace(':', '-')}", bare.configuration(box)
+    (entry,) = bare.get(place).json()["manifests"]
+    bare.put_index(place, {**bare.get(place).json(), "manifests": []})
+    assert verify(box, bare, signed, SIGNATURE, box.identity).code != 0
+    assert bare.registry.referrers(signed) == []
+    assert box.imagepipe("verify", signed, config=config).code == 0
+    assert box.imagepipe("sign", signed, config=config).code == 0
+    assert bare.get(place).json()["manifests"] == [entry]
+    assert verify(box, bare, signed, SIGNATURE, box.identity).code == 0
+    assert [one["digest"] for one in bare.registry.referrers(signed)] == [entry["digest"]]
+
+
 def test_imagepipe_reads_the_fallback_index_that_oras_writes(box: Box, hello: str, bare: BareRegistry) -> None:
     image = copy(box, hello, bare, "moved", "--recursive")
     answer = box.imagepipe("tree", image, "--json", config=bare.configuration(box))

@@ -43,6 +43,7 @@ def test_running_again_attaches_only_what_is_missing() -> None:
     again = small.world().writer.ensure(image, manifest.descriptor, statements(image))
     assert [one.created for one in again] == [False, False]
     assert len(small.registry.list(image)) == 2
+    assert small.registry.calls.count("relist") == 1  # nothing was attached, which would have done it
 
 
 def test_a_strangers_signature_does_not_spare_ours() -> None:

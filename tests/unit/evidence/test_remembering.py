@@ -86,5 +86,8 @@ def test_attaching_goes_through() -> None:
     image = PLACE.pin(manifest.digest)
     (bundle,) = MemorySigner(CI).sign([Statement.about(image, SIGNATURE_PREDICATE, {})])
     artifact = bundle.as_artifact(SIGNATURE_PREDICATE, SteppingClock().now())
-    made = RememberingReferrers(registry).attach(image, manifest.descriptor, artifact)
+    remembering = RememberingReferrers(registry)
+    made = remembering.attach(image, manifest.descriptor, artifact)
     assert [one.digest for one in registry.list(image)] == [made.digest]
+    remembering.remembering().relist(image, [made])
+    assert "relist" in registry.calls

@@ -77,6 +77,13 @@ def test_with_the_api_attaching_writes_no_tag() -> None:
     assert script.methods == ["HEAD", "HEAD", "PUT", "GET"]
 
 
+def test_with_the_api_there_is_nothing_to_put_back() -> None:
+    made = image()
+    script = Script({("GET", f"referrers/{made.digest}"): index()})
+    RegistryReferrers(script.client).relist(REPOSITORY.pin(made.digest), [made.descriptor])
+    assert script.methods == ["GET"]
+
+
 def test_an_api_that_lists_late_is_waited_for() -> None:
     made = image()
     script = Script({("GET", f"referrers/{made.digest}"): [index(), index(), index(attachment(made.descriptor))]})

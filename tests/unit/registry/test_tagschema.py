@@ -61,6 +61,19 @@ def test_who_writes_next_puts_back_what_was_overwritten_as_it_was() -> None:
     assert again.artifact_type == media.SIGSTORE_BUNDLE
 
 
+def test_what_was_overwritten_can_be_put_back_with_nothing_new_to_attach() -> None:
+    registry = TagsOnly()
+    image = registry.image()
+    made = {registry.attach(image, text) for text in ("signature", "record")}
+    attached = registry.referrers.list(pin(image))
+    registry.overwrite(image)
+    registry.referrers.relist(pin(image), attached[:1])
+    assert registry.listed(image) == made
+    registry.asked.clear()
+    registry.referrers.relist(pin(image), attached)
+    assert {method for method, _ in registry.asked} == {"GET"}
+
+
 def test_one_who_was_paused_between_reading_and_writing_takes_nothing_from_anybodys_sight() -> None:
     registry = TagsOnly()
     image = registry.image()
