@@ -14,8 +14,9 @@ import pytest
 from imagepipe.errors import UnsupportedError
 from imagepipe.model import media
 from imagepipe.model.evidence import Artifact
-from imagepipe.registry.connection import Connections
-from imagepipe.registry.tagschema import fallback_tag
+from imagepipe.model.manifest import Index
+from imagepipe.registry.connection import Ask, Connections
+from imagepipe.registry.tagschema import fallback_tag, own_tag
 from tests.contract.registry_worlds import ServerWorld, docker_registry
 
 UNKNOWN = {"errors": [{"code": "InternalError", "message": "unsupported content type for manifest: oci"}]}
@@ -77,6 +78,33 @@ def test_the_list_is_a_docker_manifest_list_at_the_tag_made_from_the_digest(worl
     (entry,) = json.loads(world.source.manifest(world.repository.pin(listed.digest)).raw)["manifests"]
     assert entry["digest"] == str(attached.digest)
     assert entry["mediaType"] == media.DOCKER_MANIFEST
+
+
+def test_what_the_list_lacks_is_found_by_its_own_tag_and_put_back_by_whoever_writes_the_list(
+    world: ServerWorld,
+) -> None:
+    made = world.add_image("1.7", media.DOCKER_MANIFEST)
+    image, at_list = world.repository.pin(made.digest), fallback_tag(made.digest)
+    first = world.referrers.attach(image, made.descriptor, bundle("first"))
+    stale = world.client.read(image.repository, at_list, "read the list before a rival does something")
+    lost = world.referrers.attach(image, made.descriptor, bundle("lost"))
+    world.client.put_manifest(image.repository, stale.raw, stale.media_type, at_list)
+    assert world.referrers.list(image) == (first, lost)
+    assert world.referrers.fetch(image, lost) == bundle("lost")
+    third = world.referrers.attach(image, made.descriptor, bundle("third"))
+    listed = world.client.read(image.repository, at_list, "read the list")
+    assert isinstance(listed, Index)
+    assert set(listed.manifests) == {first, lost, third}
+
+
+def test_what_is_deleted_takes_its_own_tag_along(world: ServerWorld) -> None:
+    made = world.add_image("1.8", media.DOCKER_MANIFEST)
+    image = world.repository.pin(made.digest)
+    kept, deleted = (world.referrers.attach(image, made.descriptor, bundle(text)) for text in ("kept", "deleted"))
+    gone = Ask("DELETE", image.repository, f"manifests/{deleted.digest}", accept=(202,))
+    world.client.connections.ask(gone, "delete an attachment")
+    tags = world.client.tags(image.repository)
+    assert (own_tag(made.digest, kept.digest) in tags, own_tag(made.digest, deleted.digest) in tags) == (True, False)
 
 
 def test_attaching_the_same_again_changes_nothing(world: ServerWorld) -> None:
