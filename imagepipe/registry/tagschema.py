@@ -112,9 +112,13 @@ class TagSchema:
             UnsupportedError: The registry takes no lists; nothing was tagged then.
         """
         entries, tags = [entry(one) for one in made], self._tags(image.repository)
+        # Beside Docker manifests it is a Docker manifest list, at the same tag.
+        docker = any(one.media_type == media.DOCKER_MANIFEST for one in made)
+        kind = media.DOCKER_LIST if docker else media.OCI_INDEX
         if fallback_tag(image.digest) not in tags:
             # What no list can lead to must not be found all the same: whether lists are taken is seen before.
-            self._put(image, {"schemaVersion": 2}, entries, tagged=False)
+            raw = _with({"schemaVersion": 2}, entries, kind)
+            self._put(image, raw, kind, str(Digest.of(raw)))
         for one in made:
             if (tag := own_tag(image.digest, one.digest)) not in tags:
                 self._client.tag(image.repository, one, tag)
@@ -123,7 +127,7 @@ class TagSchema:
         lost = self._lost(image, [*listed, *(one.to_json() for one in entries)], tags)
         lacking = [*missing(listed, entries), *(one for one in lost if one.size_bytes)]
         if lacking:
-            self._put(image, index, lacking)
+            self._put(image, _with(index, lacking, kind), kind, fallback_tag(image.digest))
 
     def _lost(self, image: Pinned, listed: Iterable[Any], tags: Sequence[str]) -> tuple[Descriptor, ...]:
         """Returns what has a tag of its own and no entry; of size 0 where it cannot be read: `fetch` tells why."""
@@ -165,18 +169,8 @@ class TagSchema:
             raise RefusedError(f"{what}: it is {index.media_type}, not an index", hint="remove that tag")
         return parsed_list(index.raw, what)
 
-    def _put(self, image: Pinned, index: Mapping[str, Any], more: Sequence[Descriptor], *, tagged: bool = True) -> None:
-        """Puts the list with more entries; the other entries stay as they were written.
-
-        Beside Docker manifests it is a Docker manifest list, at the same tag.
-        """
-        docker = any(one.media_type == media.DOCKER_MANIFEST for one in more)
-        kind = media.DOCKER_LIST if docker else media.OCI_INDEX
-        entries = [*(index.get("manifests") or ()), *(one.to_json() for one in more)]
-        entries.sort(key=lambda one: str(one.get("digest")))
-        raw = json_of({**index, "mediaType": kind, "manifests": entries})
+    def _put(self, image: Pinned, raw: bytes, kind: str, at: str) -> None:
         try:
-            at = fallback_tag(image.digest) if tagged else str(Digest.of(raw))
             self._client.put_manifest(image.repository, raw, kind, at)
         except UnsupportedError as error:
             # Source: goharbor/harbor#8855, src/core/middlewares/multiplmanifest/handler.go before 2.0
@@ -226,6 +220,13 @@ def missing(entries: Iterable[Any], made: Sequence[Descriptor]) -> list[Descript
 def json_of(data: Mapping[str, Any]) -> bytes:
     """Returns JSON without a needless blank, as manifests are written."""
     return json.dumps(data, separators=(",", ":")).encode()
+
+
+def _with(index: Mapping[str, Any], more: Sequence[Descriptor], kind: str) -> bytes:
+    """Returns a list with more entries; the other entries stay as they were written."""
+    entries = [*(index.get("manifests") or ()), *(one.to_json() for one in more)]
+    entries.sort(key=lambda one: str(one.get("digest")))
+    return json_of({**index, "mediaType": kind, "manifests": entries})
 
 
 def _unread(digest: Digest) -> Descriptor:

@@ -30,6 +30,7 @@ class TagsOnly(httpx.BaseTransport):
         refused: Answers that are given in place of any other, by method and the start of a place.
         before: Is called before a list is written, once: a rival.
         takes_lists: Whether it takes lists at all.
+        takes_oci: Whether it takes more than Docker's manifests.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class TagsOnly(httpx.BaseTransport):
         self.refused: dict[tuple[str, str], httpx.Response] = {}
         self.before: Callable[[], object] = lambda: None
         self.takes_lists = True
+        self.takes_oci = True
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         method, place = request.method, request.url.path.partition("/v2/p/r/")[2]
@@ -62,14 +64,15 @@ class TagsOnly(httpx.BaseTransport):
         return httpx.Response(200, content=raw, headers={"Content-Type": media_type, "Docker-Content-Digest": digest})
 
     def _put(self, name: str, request: httpx.Request) -> httpx.Response:
-        is_list = request.headers["Content-Type"] in media.INDEX_TYPES
-        if is_list and not self.takes_lists:
+        kind = request.headers["Content-Type"]
+        is_list = kind in media.INDEX_TYPES
+        if (is_list and not self.takes_lists) or ("oci" in kind and not self.takes_oci):
             return httpx.Response(415)
         if is_list and ":" not in name:
             rival, self.before = self.before, lambda: None
             rival()
         digest = str(Digest.of(request.content))
-        self.manifests[digest] = (request.content, request.headers["Content-Type"])
+        self.manifests[digest] = (request.content, kind)
         if ":" not in name:
             self.tags[name] = digest
         return httpx.Response(201)
@@ -112,6 +115,10 @@ class TagsOnly(httpx.BaseTransport):
         """Returns what the list alone holds: all that any other tool sees."""
         entries = json.loads(self.manifests[self.tags[fallback_tag(image.digest)]][0])["manifests"]
         return {Digest.parse(one["digest"]) for one in entries}
+
+    def kind_of_list(self, image: Manifest) -> str:
+        """Returns the list's media type."""
+        return self.manifests[self.tags[fallback_tag(image.digest)]][1]
 
     def overwrite(self, image: Manifest, *left: Digest) -> None:
         """Writes the list as one does who read it before others wrote it."""

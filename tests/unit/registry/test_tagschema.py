@@ -61,6 +61,20 @@ def test_who_writes_next_puts_back_what_was_overwritten_as_it_was() -> None:
     assert again.artifact_type == media.SIGSTORE_BUNDLE
 
 
+def test_what_lay_in_docker_manifests_once_makes_no_docker_list_of_a_list_that_need_not_be_one() -> None:
+    """A Harbor 1.x that became a 2.x."""
+    registry = TagsOnly()
+    image = registry.image()
+    registry.takes_oci = False
+    old = registry.attach(image, "old")
+    assert registry.kind_of_list(image) == media.DOCKER_LIST
+    registry.takes_oci = True
+    registry.overwrite(image)
+    new = registry.attach(image, "new")
+    assert registry.kind_of_list(image) == media.OCI_INDEX
+    assert registry.listed(image) == {old, new}
+
+
 def test_what_was_overwritten_can_be_put_back_with_nothing_new_to_attach() -> None:
     registry = TagsOnly()
     image = registry.image()
