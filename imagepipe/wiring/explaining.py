@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -244,3 +244,8 @@ class ExplainedReferrers(RegistryReferrers):
         """Attaches an artifact to an image."""
         with self._explainer.of(image, push=True):
             return super().attach(image, subject, artifact)
+
+    def relist(self, image: Pinned, attached: Sequence[Descriptor]) -> None:
+        """Makes sure that what is attached is in the list which others read."""
+        with self._explainer.of(image, push=True):
+            super().relist(image, attached)

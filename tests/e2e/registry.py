@@ -54,9 +54,12 @@ class Registry:
 
     def tags(self, repository: str) -> list[str]:
         """Returns the tags of a repository without those that list what is attached; none where it is not there."""
+        return [name for name in self.all_tags(repository) if not name.startswith("sha256-")]
+
+    def all_tags(self, repository: str) -> list[str]:
+        """Returns the tags of a repository; none where it is not there."""
         answer = self._ask("GET", repository, "tags/list", accept=(200, 404))
-        names = answer.json().get("tags") or [] if answer.status_code == 200 else []
-        return [name for name in names if not name.startswith("sha256-")]
+        return answer.json().get("tags") or [] if answer.status_code == 200 else []
 
     def manifest(self, repository: str, at: str) -> bytes:
         """Returns a manifest's bytes."""

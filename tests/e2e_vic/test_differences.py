@@ -1,6 +1,7 @@
 """What VIC's own Harbor does otherwise or cannot do, and what that means for a promotion: said with the way out."""
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -46,6 +47,27 @@ def test_two_who_attach_at_once_to_one_image_overwrite_nothing(box: Box, cli: Cl
         for run in pool.map(lambda env: cli.run("sign", pinned, env=env), signers):
             run.ok()
     assert len(box.registry.attached("es-sandbox/rival-signers", pinned.partition("@")[2])) == len(signers)
+
+
+def test_one_whom_the_registry_keeps_waiting_between_reading_and_writing_takes_nothing_from_sight(
+    box: Box, cli: Cli
+) -> None:
+    repository, image = "es-sandbox/slow-rival", hand_made("slow rival")
+    pinned = box.registry.push(repository, "1", image)
+    slow, quick = (box.token(email=f"{name}@es-sandbox.test") for name in ("ann", "bob"))
+    waits = {"path": "/manifests/sha256-[0-9a-f]{64}$", "method": "PUT", "delay_s": 4.0, "times": 1}
+    with box.registry_faults(rules=[waits]), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cli.run, "sign", pinned, env=slow)
+        deadline = time.monotonic() + 20.0
+        while not any("sha256-" in tag for tag in box.registry.all_tags(repository)):
+            assert time.monotonic() < deadline, "nothing is attached"
+            time.sleep(0.02)
+        cli.run("sign", pinned, env=quick).ok()
+        first.result().ok()
+    found = cli.run("tree", pinned, "--json").ok().json()["attached"]
+    assert len(found) == 2
+    cli.run("sign", pinned).ok()
+    assert len(box.registry.attached(repository, image.digest)) == 3
 
 
 def test_what_an_older_client_takes_out_of_the_list_is_told_and_held_against_an_image_all_the_same(
