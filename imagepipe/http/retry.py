@@ -32,7 +32,8 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 # Source: RFC 9110 section 15.6; RFC 6585 section 4; Harbor's proxy answers 502 and 504 while a part restarts.
 _PASSING: Final = frozenset({429, 502, 503, 504})
 # Harbor answers 500 when two clients put the same manifest at once (goharbor/harbor#15048), and the registry does to
-# who reads a tag while somebody moves it: it finds the file empty. The second try succeeds.
+# who reads a tag while somebody moves it, or a blob that two of them send: it finds the file empty. The second try
+# succeeds.
 # Source: distribution v2.8.2 registry/storage/driver/filesystem/driver.go PutContent (written in place).
 _RACE: Final = 500
 _ATTEMPTS: Final = 4  # 0.5 + 1 + 2 s of waiting outlast a hiccup; a longer outage is the caller's to know
@@ -47,7 +48,7 @@ Result = TypeVar("Result")
 class RetryTransport(httpx.BaseTransport):
     """Repeats idempotent requests after connection errors, 429, 502, 503 and 504.
 
-    Under `/v2/` also after 500, for PUT and for manifests.
+    Under `/v2/` also after 500, for PUT, for manifests, and where it is asked whether a blob is there.
     Waits exponentially with jitter, or as `Retry-After` says, at most 30 s; four attempts and two minutes at most.
 
     Args:
@@ -145,7 +146,8 @@ def _may_pass(request: httpx.Request, state: RetryCallState) -> bool:
 
 def _is_race(request: httpx.Request, response: httpx.Response) -> bool:
     path = request.url.path
-    contested = path.startswith("/v2/") and (request.method == "PUT" or "/manifests/" in path)
+    racing = request.method == "PUT" or "/manifests/" in path or (request.method == "HEAD" and "/blobs/" in path)
+    contested = path.startswith("/v2/") and racing
     if not contested or response.status_code != _RACE:
         return False
     response.read()

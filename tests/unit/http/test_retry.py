@@ -88,6 +88,7 @@ def test_a_body_that_can_be_read_once_is_never_sent_twice() -> None:
         ("PUT", "https://vic.example/api/v2.0/projects/1", 1),
         ("HEAD", "https://vic.example/v2/p/r/manifests/1", 2),
         ("GET", "https://vic.example/v2/p/r/manifests/1", 2),
+        ("HEAD", "https://vic.example/v2/p/r/blobs/sha256:0", 2),
         ("GET", "https://vic.example/v2/p/r/blobs/sha256:0", 1),
         ("GET", "https://vic.example/api/v2.0/projects/p/manifests/1", 1),
     ],
