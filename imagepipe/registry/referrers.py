@@ -153,7 +153,8 @@ class RegistryReferrers:
         """Returns True once all of it is in the list, after putting it there where that is our task, else None."""
         listed = self._by_api(image)
         if listed is None:
-            self._tagged.enlist(image, made)
+            if not self._tagged.enlist(image, made):
+                return None
             self._sleep(random.uniform(*_SECOND_LOOK_S))  # noqa: S311 -- spreads rivals out, keeps nothing secret
             listed = self._tagged.listed(image)
         return None if missing(listed, [entry(one) for one in made]) else True

@@ -24,7 +24,7 @@ from imagepipe.errors import AccessError, NotFoundError, RefusedError, Unavailab
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.manifest import Descriptor, Index, Manifest, Platform
-from imagepipe.model.reference import Pinned, Repository
+from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.once import Once
 from imagepipe.registry.client import RegistryClient, foreign
 
@@ -105,12 +105,22 @@ class TagSchema:
             entries = [Descriptor.from_json(one) for one in listed]
         return (*entries, *self._lost(image, listed, self._tags(image.repository)))
 
-    def enlist(self, image: Pinned, made: Sequence[Manifest]) -> None:
+    def enlist(self, image: Pinned, made: Sequence[Manifest]) -> bool:
         """Gives each a tag of its own, and then puts into the list what it lacks, of these and of what others made.
+
+        Returns:
+            False where the registry does not show yet what it holds, because a rival writes the same.
 
         Raises:
             UnsupportedError: The registry takes no lists; nothing was tagged then.
         """
+        try:
+            self._enlist(image, made)
+        except NotFoundError:
+            return False
+        return True
+
+    def _enlist(self, image: Pinned, made: Sequence[Manifest]) -> None:
         entries, tags = [entry(one) for one in made], self._tags(image.repository)
         # Beside Docker manifests it is a Docker manifest list, at the same tag.
         docker = any(one.media_type == media.DOCKER_MANIFEST for one in made)
@@ -121,13 +131,35 @@ class TagSchema:
             self._put(image, raw, kind, str(Digest.of(raw)))
         for one in made:
             if (tag := own_tag(image.digest, one.digest)) not in tags:
-                self._client.tag(image.repository, one, tag)
+                self._mark(image, one, tag)
         index = self._index(image)
         listed = index.get("manifests") or ()
         lost = self._lost(image, [*listed, *(one.to_json() for one in entries)], tags)
         lacking = [*missing(listed, entries), *(one for one in lost if one.size_bytes)]
-        if lacking:
+        if not lacking:
+            return
+        try:
             self._put(image, _with(index, lacking, kind), kind, fallback_tag(image.digest))
+        except NotFoundError:
+            # No list is taken that names what the registry does not hold, and who deletes leaves the entry there.
+            held = [one for one in listed if self._holds(image, one)]
+            if len(held) == len(listed):
+                raise
+            kept = {**index, "manifests": held}
+            self._put(image, _with(kept, lacking, kind), kind, fallback_tag(image.digest))
+
+    def _mark(self, image: Pinned, one: Manifest, tag: str) -> None:
+        try:
+            self._client.put_manifest(image.repository, one.raw, one.media_type, tag)
+        except RefusedError:
+            # A rule that lets no tag move may refuse to write one again, too, where the first answer was lost.
+            found = self._client.find(image.repository.tagged(tag))
+            if found is None or found.digest != one.digest:
+                raise
+
+    def _holds(self, image: Pinned, listed: Mapping[str, Any]) -> bool:
+        named = Reference(image.repository, digest=Digest.parse(str(listed["digest"])))
+        return self._client.find(named) is not None
 
     def _lost(self, image: Pinned, listed: Iterable[Any], tags: Sequence[str]) -> tuple[Descriptor, ...]:
         """Returns what has a tag of its own and no entry; of size 0 where it cannot be read: `fetch` tells why."""

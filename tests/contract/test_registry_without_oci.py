@@ -97,7 +97,7 @@ def test_what_the_list_lacks_is_found_by_its_own_tag_and_put_back_by_whoever_wri
     assert set(listed.manifests) == {first, lost, third}
 
 
-def test_what_is_deleted_takes_its_own_tag_along(world: ServerWorld) -> None:
+def test_what_is_deleted_takes_its_own_tag_along_and_leaves_the_list_when_more_is_attached(world: ServerWorld) -> None:
     made = world.add_image("1.8", media.DOCKER_MANIFEST)
     image = world.repository.pin(made.digest)
     kept, deleted = (world.referrers.attach(image, made.descriptor, bundle(text)) for text in ("kept", "deleted"))
@@ -105,6 +105,8 @@ def test_what_is_deleted_takes_its_own_tag_along(world: ServerWorld) -> None:
     world.client.connections.ask(gone, "delete an attachment")
     tags = world.client.tags(image.repository)
     assert (own_tag(made.digest, kept.digest) in tags, own_tag(made.digest, deleted.digest) in tags) == (True, False)
+    new = world.referrers.attach(image, made.descriptor, bundle("new"))
+    assert set(world.referrers.list(image)) == {kept, new}
 
 
 def test_attaching_the_same_again_changes_nothing(world: ServerWorld) -> None:

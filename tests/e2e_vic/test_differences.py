@@ -115,6 +115,8 @@ def test_what_was_deleted_and_is_still_listed_takes_nothing_away_from_the_rest(b
     assert {one["digest"] for one in copied} == {left["digest"], done["record"]}
     told = cli.run("history", done["image"], "--json").ok().json()["entries"]
     assert [(one["kind"], one["standing"]) for one in told] == [("signature", "verified"), ("promotion", "verified")]
+    cli.run("sign", pinned, env=box.token(email="bob@es-sandbox.test")).ok()
+    assert len(box.registry.attached(repository, pinned.partition("@")[2])) == 2  # each of them there to be read
 
 
 def test_an_image_whose_list_cannot_be_read_is_not_called_unsigned(box: Box, cli: Cli, signed: str) -> None:

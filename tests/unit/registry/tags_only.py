@@ -15,6 +15,7 @@ from imagepipe.registry.connection import Connections
 from imagepipe.registry.referrers import RegistryReferrers
 from imagepipe.registry.tagschema import fallback_tag
 from tests.contract.registry_memory import MemoryRegistry
+from tests.unit.registry.script import harbor
 
 PLACE = Repository("vic.example", "p/r")
 
@@ -27,7 +28,7 @@ class TagsOnly(httpx.BaseTransport):
         tags: Digest by tag.
         blobs: Bytes by digest.
         asked: Method and place of each request, in order.
-        refused: Answers that are given in place of any other, by method and the start of a place.
+        refused: Answers in place of the true ones, by method and the start of a place; those of a list once each.
         before: Is called before a list is written, once: a rival.
         takes_lists: Whether it takes lists at all.
         takes_oci: Whether it takes more than Docker's manifests.
@@ -38,7 +39,7 @@ class TagsOnly(httpx.BaseTransport):
         self.tags: dict[str, str] = {}
         self.blobs: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
-        self.refused: dict[tuple[str, str], httpx.Response] = {}
+        self.refused: dict[tuple[str, str], httpx.Response | list[httpx.Response]] = {}
         self.before: Callable[[], object] = lambda: None
         self.takes_lists = True
         self.takes_oci = True
@@ -46,15 +47,21 @@ class TagsOnly(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         method, place = request.method, request.url.path.partition("/v2/p/r/")[2]
         self.asked.append((method, place))
-        refused = [answer for (how, start), answer in self.refused.items() if how == method and place.startswith(start)]
-        if refused:
-            return refused[0]
+        refused = self._refusal(method, place)
+        if refused is not None:
+            return refused
         kind, _, name = place.partition("/")
         if kind == "manifests":
             return self._put(name, request) if method == "PUT" else self._manifest(name)
         if kind == "blobs":
             return self._blob(method, name, request)
         return httpx.Response(200, json={"tags": sorted(self.tags)}) if kind == "tags" else httpx.Response(404)
+
+    def _refusal(self, method: str, place: str) -> httpx.Response | None:
+        for (how, start), answer in self.refused.items():
+            if how == method and place.startswith(start):
+                return answer if isinstance(answer, httpx.Response) else answer.pop(0) if answer else None
+        return None
 
     def _manifest(self, name: str) -> httpx.Response:
         digest = self.tags.get(name, name)
@@ -68,6 +75,8 @@ class TagsOnly(httpx.BaseTransport):
         is_list = kind in media.INDEX_TYPES
         if (is_list and not self.takes_lists) or ("oci" in kind and not self.takes_oci):
             return httpx.Response(415)
+        if is_list and any(one["digest"] not in self.manifests for one in json.loads(request.content)["manifests"]):
+            return harbor(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
         if is_list and ":" not in name:
             rival, self.before = self.before, lambda: None
             rival()

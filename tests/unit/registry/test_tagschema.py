@@ -184,6 +184,46 @@ def test_what_was_deleted_is_gone_though_a_tag_goes_on_naming_it() -> None:
     assert registry.listed(image) == {kept, new}
 
 
+def test_what_was_deleted_and_is_still_listed_keeps_nobody_from_attaching_more() -> None:
+    """No registry takes a list that names what it does not hold."""
+    registry = TagsOnly()
+    image = registry.image()
+    kept, deleted = registry.attach(image, "kept"), registry.attach(image, "deleted")
+    del registry.manifests[str(deleted)]
+    new = registry.attach(image, "new")
+    assert registry.listed(image) == {kept, new}
+    assert registry.seen(image) == {"kept", "new"}
+
+
+UNKNOWN = harbor(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")
+
+
+def test_a_registry_that_does_not_show_yet_what_a_rival_sends_too_is_asked_again() -> None:
+    registry = TagsOnly()
+    image = registry.image()
+    first = registry.attach(image, "first")
+    at_list = fallback_tag(image.digest)
+    registry.refused["PUT", f"manifests/{at_list}."] = [UNKNOWN]
+    registry.refused["PUT", f"manifests/{at_list}"] = [UNKNOWN]
+    second = registry.attach(image, "second")
+    assert registry.refused == {("PUT", f"manifests/{at_list}."): [], ("PUT", f"manifests/{at_list}"): []}
+    assert registry.listed(image) == {first, second}
+    assert registry.seen(image) == {"first", "second"}
+
+
+def test_a_tag_of_its_own_that_may_not_be_written_again_need_not_be_and_one_that_was_moved_is_told() -> None:
+    """Harbor 2.0 to 2.7 with a rule that lets no tag move, and an answer that was lost."""
+    registry = TagsOnly()
+    image = registry.image()
+    made = registry.attach(image, "record")
+    registry.refused["GET", "tags/list"] = httpx.Response(403)
+    registry.refused["PUT", f"manifests/{fallback_tag(image.digest)}."] = harbor(412, "PRECONDITION", "immutable")
+    assert registry.attach(image, "record") == made
+    registry.tags[own_tag(image.digest, made)] = str(image.digest)
+    with pytest.raises(RefusedError, match="immutable"):
+        registry.attach(image, "record")
+
+
 def test_tags_of_others_that_look_like_it_show_nothing_and_hide_nothing() -> None:
     registry = TagsOnly()
     image, other = registry.image(), registry.image()
