@@ -11,12 +11,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
 
-from imagepipe.errors import (
-    DigestMismatchError,
-    NotFoundError,
-    RefusedError,
-    UnsupportedError,
-)
+from imagepipe.errors import DigestMismatchError, NotFoundError, RefusedError, UnsupportedError
 from imagepipe.http.failure import asking
 from imagepipe.http.retry import settle
 from imagepipe.model import media

@@ -121,7 +121,7 @@ class TagSchema:
         return True
 
     def _enlist(self, image: Pinned, made: Sequence[Manifest]) -> None:
-        entries, tags = [entry(one) for one in made], self._tags(image.repository)
+        entries, tags = [entry(one) for one in made], self._tags_shown(image.repository)
         # Beside Docker manifests it is a Docker manifest list, at the same tag.
         docker = any(one.media_type == media.DOCKER_MANIFEST for one in made)
         kind = media.DOCKER_LIST if docker else media.OCI_INDEX

@@ -1,5 +1,7 @@
 """Without a referrers API: whatever others write, whenever they do, nothing that was attached is lost from sight."""
 
+from dataclasses import replace
+
 import httpx
 import pytest
 from hypothesis import given
@@ -300,6 +302,18 @@ def test_one_look_lists_the_tags_of_a_repository_once_however_many_images_it_loo
     found = fanout.each(images, lambda image: look.list(pin(image)), jobs=3)
     assert [len(outcome.unwrap()) for outcome in found] == [1] * 6
     assert registry.asked.count(("GET", "tags/list")) == 1
+
+
+def test_who_writes_during_a_look_puts_back_what_was_overwritten_since_it_began() -> None:
+    registry = TagsOnly()
+    image = registry.image()
+    look = registry.referrers.remembering()
+    assert look.list(pin(image)) == ()
+    made = {registry.attach(image, "lost")}
+    registry.overwrite(image)
+    artifact = replace(ARTIFACT, content=b"written during a look")
+    made.add(look.attach(pin(image), image.descriptor, artifact).digest)
+    assert registry.listed(image) == made
 
 
 def test_each_look_of_its_own_sees_what_was_attached_since() -> None:
