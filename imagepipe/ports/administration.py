@@ -5,7 +5,7 @@
 'Membership'
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -122,6 +122,17 @@ class Robots(Protocol):
         """Switches a robot off.
 
         Raises:
+            PermissionRefusedError: A robot can never change a robot.
+        """
+        ...
+
+    def describe(self, robot: Robot, edit: Callable[[str], str]) -> None:
+        """Gives a robot the description that `edit` makes of what it is now; nothing else of it changes.
+
+        Law: `edit(edit(text)) == edit(text)`, for what was written may have to be written again.
+
+        Raises:
+            NotFoundError: There is no such robot.
             PermissionRefusedError: A robot can never change a robot.
         """
         ...

@@ -357,6 +357,17 @@ class MemoryRobots:
             off = replace(harbor.robots[robot.login], disabled=True)
             harbor.write("robot.disable", robot.login, lambda: harbor.robots.update({robot.login: off}))
 
+    def describe(self, robot: Robot, edit: Callable[[str], str]) -> None:
+        harbor = self.harbor
+        if harbor.caller is not None and harbor.caller.kind == "robot":
+            raise PermissionRefusedError(f"describe robot {robot.login}: a robot can never change a robot")
+        if robot.login not in harbor.robots:
+            raise NotFoundError(f"robot {robot.login} not found")
+        now = harbor.robots[robot.login]
+        told = replace(now, description=edit(now.description))
+        if told != now:
+            harbor.write("robot.describe", robot.login, lambda: harbor.robots.update({robot.login: told}))
+
     def delete(self, robot: Robot) -> None:
         harbor = self.harbor
         if robot.login in harbor.robots:

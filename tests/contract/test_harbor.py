@@ -1,7 +1,7 @@
 """What every Harbor must keep: the ports of its administration, in memory and in Harbor's API 2.0."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -319,6 +319,22 @@ def test_a_robot_is_switched_off_and_deleted_as_often_as_one_likes(world: World)
     assert world.robots.list(project) == ()
     with pytest.raises(NotFoundError):
         world.robots.disable(robot)
+
+
+def test_a_robot_is_described_anew_and_nothing_else_of_it_changes(world: World) -> None:
+    project = world.project()
+    asked = RobotRequest("ci", project.name, PERMISSION_SETS["push"], 7, "builds (soon)")
+    for request, place in ((asked, project), (replace(asked, project=None, days=None), None)):
+        robot = world.robots.create(request, place).robot
+        for _ in range(2):
+            world.robots.describe(robot, lambda text: text.removesuffix(" (soon)"))
+        assert world.robots.list(place) == (replace(robot, description="builds"),)
+        world.robots.disable(robot)
+        world.robots.describe(robot, lambda _: "")
+        assert world.robots.list(place) == (replace(robot, description="", disabled=True),)
+        world.robots.delete(robot)
+        with pytest.raises(NotFoundError):
+            world.robots.describe(robot, str)
 
 
 def test_every_right_is_granted_in_the_table_that_has_it() -> None:

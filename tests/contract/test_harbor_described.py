@@ -70,6 +70,7 @@ def robots(harbor: Administration) -> None:
         asked = RobotRequest("tour", project.name if project else None, PERMISSION_SETS["push"], 1)
         made = harbor.require_robots().create(asked, project)
         assert made.robot in harbor.require_robots().list(project)
+        harbor.require_robots().describe(made.robot, lambda _: "told")
         harbor.require_robots().disable(made.robot)
         harbor.require_robots().delete(made.robot)
 

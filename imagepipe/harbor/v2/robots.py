@@ -4,7 +4,7 @@ Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/robot.go, src/controller
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Final
@@ -90,7 +90,15 @@ class Robots2:
 
     def disable(self, robot: Robot) -> None:
         """Switches a robot off."""
-        what = f"disable robot {robot.login}"
+        self._edit(robot, f"disable robot {robot.login}", lambda now: now.model_copy(update={"disable": True}))
+
+    def describe(self, robot: Robot, edit: Callable[[str], str]) -> None:
+        """Gives a robot the description that `edit` makes of what it is now."""
+        what = f"describe robot {robot.login}"
+        self._edit(robot, what, lambda now: now.model_copy(update={"description": edit(now.description)}))
+
+    def _edit(self, robot: Robot, what: str, edit: Callable[[WireRobot], WireRobot]) -> None:
+        """Brings a robot to what `edit` makes of it, whatever becomes of an answer."""
         if self._session.caller.kind == "robot":
             # robot:update is in no table of rights. Source: v2.15.2 src/common/rbac/const.go; goharbor/harbor#23299
             raise PermissionRefusedError(
@@ -102,12 +110,13 @@ class Robots2:
             now = self._get(robot, what)
             if now is None:
                 raise NotFoundError(f"{what}: there is no such robot", hint="list the robots")
-            if now.disable:
+            wanted = edit(now)
+            if wanted == now:
                 return True
             # The whole object: what is left out would be emptied.
-            change.write(Call("PUT", f"/robots/{now.id}", what, body={**_whole(now), "disable": True}))
+            change.write(Call("PUT", f"/robots/{now.id}", what, body=_whole(wanted)))
             now = self._get(robot, what)
-            return True if now is not None and now.disable else None
+            return True if now is not None and edit(now) == now else None
 
         change.until(attempt)
 
@@ -238,6 +247,7 @@ def _whole(wire: WireRobot) -> dict[str, object]:
         "name": wire.name,
         "description": wire.description,
         "level": wire.level,
+        "disable": wire.disable,
         "permissions": [permission.model_dump(exclude_defaults=True) for permission in wire.permissions],
     }
     return body if wire.duration is None else {**body, "duration": wire.duration}

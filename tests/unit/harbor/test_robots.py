@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 import pytest
@@ -232,12 +233,28 @@ def test_a_robot_without_a_duration_keeps_having_none() -> None:
     assert "duration" not in next(body for body in harbor.bodies if body)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_a_robot_is_described_whole_whatever_becomes_of_the_answer(*, after: bool) -> None:
+    harbor = FakeHarbor()
+    robots, robot = held(harbor)
+    harbor.robots[0] |= {"disable": True, "description": "builds, by night"}
+    harbor.once("PUT /robots/1", refused(500), after=after)
+    robots.describe(robot, lambda text: text.removesuffix(", by night"))
+    (sent, *_) = [body for body in harbor.bodies if body]
+    assert (sent["description"], sent["disable"], sent["duration"]) == ("builds", True, 30)
+    assert sent["permissions"] == harbor.robots[0]["permissions"]
+    count = harbor.count("PUT")
+    robots.describe(robot, str)
+    assert harbor.count("PUT") == count
+
+
 def test_a_robot_can_never_change_a_robot() -> None:
     harbor = FakeHarbor(user={"username": "robot$p+admin"})
     robots, robot = held(harbor)
-    with pytest.raises(PermissionRefusedError) as caught:
-        robots.disable(robot)
-    assert "delete it" in (caught.value.hint or "")
+    for change in (robots.disable, partial(robots.describe, edit=str)):
+        with pytest.raises(PermissionRefusedError) as caught:
+            change(robot)
+        assert "delete it" in (caught.value.hint or "")
 
 
 def test_a_robot_that_stays_on_is_not_said_to_be_off() -> None:
