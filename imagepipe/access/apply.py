@@ -13,6 +13,7 @@ from imagepipe.access.changes import Changes, Making
 from imagepipe.access.plan import plan_access
 from imagepipe.access.read import read_access
 from imagepipe.access.state import (
+    ROBOT_MAKERS,
     AccessPlan,
     Action,
     Change,
@@ -60,7 +61,7 @@ class Applied:
 
 def needs_secrets(plan: AccessPlan) -> bool:
     """Tells whether carrying the plan out makes robots, whose secrets need a place to go."""
-    return any(change.action in (Action.CREATE_ROBOT, Action.REPLACE_ROBOT) for change in plan.changes)
+    return any(change.action in ROBOT_MAKERS for change in plan.changes)
 
 
 def apply_plan(
@@ -79,7 +80,7 @@ def apply_plan(
         desired: What it was worked out for.
         admin: The Harbor.
         deliver: Takes a new robot's secret to where it belongs; when it cannot, the robot is deleted again.
-        making: What a robot is made within.
+        making: What a robot is made within; yields which.
         sink: Hears about each change.
 
     Raises:

@@ -7,17 +7,28 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from imagepipe.access.mark import HandoverMark, can_mark, is_pending, without_mark
 from imagepipe.access.names import families, family_of, matching, robot_name
 from imagepipe.access.read import find_project
 from imagepipe.access.state import Action, Change
 from imagepipe.errors import ImagepipeError, PartialError, PermissionRefusedError, RefusedError, UnavailableError
-from imagepipe.model.access import Member, Principal, PrincipalKind, Project, Right, RobotRequest, RobotSecret, Role
+from imagepipe.model.access import (
+    Member,
+    Principal,
+    PrincipalKind,
+    Project,
+    Right,
+    Robot,
+    RobotRequest,
+    RobotSecret,
+    Role,
+)
 from imagepipe.ports.administration import Administration, Robots
 
 __all__ = ["Changes", "Making", "check_not_last_admin", "create_robot", "find_member", "remove_member", "set_role"]
 
 
-Making = Callable[[RobotRequest], AbstractContextManager[object]]
+Making = Callable[[RobotRequest], AbstractContextManager[RobotRequest]]
 
 
 class Changes:
@@ -26,7 +37,7 @@ class Changes:
     Args:
         admin: The Harbor.
         deliver: Takes a new robot's secret to where it belongs.
-        making: What a robot is made within, from before there is one until its secret is delivered.
+        making: What a robot is made within, from before there is one until its secret is delivered; yields which.
     """
 
     def __init__(
@@ -99,11 +110,22 @@ class Changes:
             newest = family_of(before[-1].name)[1] if before else 0
             name = robot_name(change.subject, newest + 1)
             rights = frozenset(Right.parse(text) for text in change.after["rights"])
-            request = RobotRequest(name, project.name, rights, change.after.get("days"))
-            with self._making(request):
-                create_robot(robots, request, project, self._deliver)
+            # What people wrote about a robot that is only made anew goes on being so.
+            told = without_mark(before[-1].description) if change.action is Action.RENEW_ROBOT and before else ""
+            request = RobotRequest(name, project.name, rights, change.after.get("days"), told)
+            with self._making(request) as asked:
+                self._hand_over(robots, asked, project, before)
         for robot in before:
             robots.delete(robot)
+
+    def _hand_over(self, robots: Robots, request: RobotRequest, project: Project, before: tuple[Robot, ...]) -> None:
+        """Makes a robot and delivers its secret, under a mark where one before it has one: else it would hide that."""
+        if any(map(is_pending, before)) and can_mark(self.admin.callers.caller()):
+            mark = HandoverMark(robots, self._deliver)
+            with mark.making(request) as asked:
+                create_robot(robots, asked, project, mark.deliver)
+        else:
+            create_robot(robots, request, project, self._deliver)
 
 
 def create_robot(

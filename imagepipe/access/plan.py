@@ -124,6 +124,8 @@ def _robot_changes(project: DesiredProject, state: ProjectState) -> Iterator[Cha
             yield Change(name, Action.CREATE_ROBOT, robot, None, _told(wanted))
         elif there != wanted:
             yield Change(name, Action.REPLACE_ROBOT, robot, _told(there), _told(wanted))
+        elif there.pending and not wanted.pending:
+            yield Change(name, Action.RENEW_ROBOT, robot, _told(there), _told(wanted))
     if project.unmanaged is Unmanaged.REMOVE:
         for robot in _unmanaged_robots(project.state, state):
             yield Change(name, Action.DELETE_ROBOT, robot, _told(state.robots[robot]), None)
@@ -147,7 +149,15 @@ def _reports(project: DesiredProject, state: ProjectState) -> Iterator[str]:
     if _HIDDEN in wanted.settings and _HIDDEN not in state.settings:
         yield f"{name}: {_HIDDEN} is not shown to you, so it was not compared"
     for robot in sorted(set(wanted.robots) & set(state.robots)):
-        if state.robots[robot].older:
+        if state.robots[robot] != wanted.robots[robot]:
+            # All its generations are replaced.
+            continue
+        if state.robots[robot].cut:
+            yield (
+                f"{name}: a rotation of robot {robot} was cut off before its new secret was handed over; "
+                f"`imagepipe robot rotate {name} {robot}` takes it up"
+            )
+        elif state.robots[robot].older:
             yield f"{name}: robot {robot} has older generations; `imagepipe robot rotate --finish` ends the rotation"
     if project.unmanaged is Unmanaged.REPORT:
         for who in _unmanaged_members(wanted, state):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from imagepipe import fanout
+from imagepipe.access.mark import is_pending
 from imagepipe.access.names import families
 from imagepipe.access.state import ProjectState, RobotState
 from imagepipe.errors import NotFoundError, PermissionRefusedError
@@ -80,6 +81,9 @@ def _read(project: Project, admin: Administration) -> ProjectState:
 
 
 def _state_of(generations: Sequence[Robot]) -> RobotState:
-    """Returns what the newest generation that is switched on may do."""
+    """Returns what the newest generation may do that is switched on, and whose secret somebody has."""
     enabled = [robot for robot in generations if not robot.disabled] or generations
-    return RobotState(enabled[-1].rights, older=len(generations) - 1)
+    known = [robot for robot in enabled if not is_pending(robot)]
+    newest = (known or enabled)[-1]
+    older = len(generations) - 1
+    return RobotState(newest.rights, older=older, pending=not known, cut=newest is not enabled[-1])

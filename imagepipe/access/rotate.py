@@ -3,7 +3,7 @@
 Only Harbor's own users may give a robot another secret; a robot may not. So the new secret is a new robot of the same
 family: it is made, tried for real, delivered, and only then is the old one switched off, and deleted after a grace.
 What the secret file holds tells how far a rotation went, and where a command took the secret, that the old ones are
-switched off; nothing else is remembered but a date in the description.
+switched off; nothing else is remembered but a date in the description, and the mark of `mark` until the hand-over.
 
 >>> since_of("pushes (in place since 2026-03-01T12:00:00+00:00)")
 datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.timezone.utc)
@@ -12,11 +12,12 @@ datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.timezone.utc)
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from imagepipe.access.changes import create_robot
+from imagepipe.access.mark import is_pending, marked, settle, without_mark
 from imagepipe.access.names import WHOLE, family_of, need_family, robot_name
 from imagepipe.access.ports import ProveCredential, SecretPlace
 from imagepipe.errors import AccessError, PermissionRefusedError, RefusedError, UnsupportedError
@@ -41,6 +42,7 @@ class RotationWorld:
         place: Where the secret goes; also what tells whether the newest one arrived.
         proof: Tries a credential for real.
         sample: A project in which a robot of all projects is tried; empty: nowhere.
+        marks: Whether we may change robots, and so mark one whose secret is not handed over yet.
         clock: The time.
         sink: Hears about each step.
     """
@@ -50,6 +52,7 @@ class RotationWorld:
     proof: ProveCredential
     clock: Clock
     sample: str = ""
+    marks: bool = False
     sink: EventSink = silent
 
 
@@ -107,6 +110,8 @@ def rotate(project: Project | None, name: str, world: RotationWorld, options: Ro
     deleted: tuple[str, ...] = ()
     in_place = len(family) > 1 and _in_place(family, project, world)
     if in_place:
+        if world.marks and is_pending(family[-1]):
+            settle(family[-1], world.robots)
         ended = _retire(family, world, options)
         if ended.waiting or options.finish:
             return ended
@@ -121,7 +126,9 @@ def rotate(project: Project | None, name: str, world: RotationWorld, options: Ro
     world.place.check()
     made = _successor(family[-1], project, world, options)
     ended = _retire((*family, made.robot), world, options)
-    return Rotation(made.robot, created=True, waiting=ended.waiting, deleted=deleted + ended.deleted, until=ended.until)
+    return Rotation(
+        ended.current, created=True, waiting=ended.waiting, deleted=deleted + ended.deleted, until=ended.until
+    )
 
 
 def since_of(description: str) -> datetime | None:
@@ -147,7 +154,7 @@ def _in_place(family: tuple[Robot, ...], project: Project | None, world: Rotatio
     newest, older = family[-1], family[:-1]
     if not world.place.readable:
         # An older one is switched off only when the newest one's secret is delivered.
-        return not newest.disabled and all(robot.disabled for robot in older)
+        return not newest.disabled and not is_pending(newest) and all(robot.disabled for robot in older)
     held = world.place.held()
     known = held is not None and held.username in ("", newest.login)
     return held is not None and known and _works(newest, held.password, project, world)
@@ -183,8 +190,11 @@ def _successor(old: Robot, project: Project | None, world: RotationWorld, option
     family, generation = family_of(old.name)
     now = world.clock.now().replace(microsecond=0)
     days = options.days or (None if old.expires_at is None else old.days or _DEFAULT_DAYS)
-    description = f"{_SINCE.sub('', old.description)} (in place since {now.isoformat()})".lstrip()
+    description = f"{_SINCE.sub('', without_mark(old.description))} (in place since {now.isoformat()})".lstrip()
     where = project.name if project else None
+    if world.marks and (is_pending(old) or not world.place.readable):
+        # After one whose secret nobody has, nobody looks for this one's either.
+        description = marked(description)
     request = RobotRequest(robot_name(family, generation + 1), where, old.rights, days, description, old.grants)
 
     def deliver(made: RobotSecret) -> None:
@@ -199,6 +209,8 @@ def _successor(old: Robot, project: Project | None, world: RotationWorld, option
 def _deliver(made: RobotSecret, world: RotationWorld) -> None:
     with step(world.sink, "deliver", f"{made.robot.login} to {world.place}"):
         world.place.deliver(made)
+    if is_pending(made.robot):
+        settle(made.robot, world.robots)
 
 
 def _retire(family: tuple[Robot, ...], world: RotationWorld, options: RotationOptions) -> Rotation:
@@ -219,7 +231,7 @@ def _retire(family: tuple[Robot, ...], world: RotationWorld, options: RotationOp
 
 def _switch_off(family: tuple[Robot, ...], world: RotationWorld, options: RotationOptions) -> Rotation:
     """Switches off what is older than the newest where we may, and tells when it can go."""
-    current, older = family[-1], family[:-1]
+    current, older = replace(family[-1], description=without_mark(family[-1].description)), family[:-1]
     if not options.keep_enabled:
         for robot in older:
             _disable(robot, world)

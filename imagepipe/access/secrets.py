@@ -181,7 +181,7 @@ class SecretFolder:
         self.file(made.robot.project or "", made.robot.name).deliver(made)
 
     @contextmanager
-    def making(self, request: RobotRequest) -> Iterator[None]:
+    def making(self, request: RobotRequest) -> Iterator[RobotRequest]:
         """Leaves a mark for a robot that is being made if we die meanwhile: Harbor tells a secret only once.
 
         Raises:
@@ -193,7 +193,7 @@ class SecretFolder:
         except OSError as error:
             raise _unwritable(mark, error) from error
         try:
-            yield
+            yield request
         except ImagepipeError:
             # Whatever it was, nobody died: a robot without a secret is deleted again.
             mark.unlink(missing_ok=True)

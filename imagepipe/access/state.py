@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from imagepipe.access.names import named_rights
 from imagepipe.errors import InputError
@@ -16,6 +16,7 @@ from imagepipe.model.access import PROJECT_SETTINGS, Principal, Right, Role
 from imagepipe.model.digest import Digest
 
 __all__ = [
+    "ROBOT_MAKERS",
     "AccessPlan",
     "Action",
     "Change",
@@ -49,6 +50,7 @@ class Action(StrEnum):
     REMOVE_MEMBER = "remove member"
     CREATE_ROBOT = "create robot"
     REPLACE_ROBOT = "replace robot"
+    RENEW_ROBOT = "renew robot"
     DELETE_ROBOT = "delete robot"
 
     @property
@@ -59,6 +61,10 @@ class Action(StrEnum):
         return "-" if self in (Action.REMOVE_MEMBER, Action.DELETE_ROBOT) else "~"
 
 
+# What makes a robot, whose secret needs a place to go.
+ROBOT_MAKERS: Final = (Action.CREATE_ROBOT, Action.REPLACE_ROBOT, Action.RENEW_ROBOT)
+
+
 @dataclass(frozen=True, slots=True)
 class RobotState:
     """A robot's rights; only they are compared.
@@ -67,11 +73,15 @@ class RobotState:
         rights: What it may do.
         days: How long a new one shall live; None: for ever.
         older: How many generations before the newest are still there.
+        pending: Whether it was made and its secret not surely handed over, so that nobody may have it.
+        cut: Whether that is so of a newer generation, while this one is in use.
     """
 
     rights: frozenset[Right]
     days: int | None = field(default=None, compare=False)
     older: int = field(default=0, compare=False)
+    pending: bool = field(default=False, compare=False)
+    cut: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,8 @@ class Change:
             return line
         if self.action is Action.REPLACE_ROBOT:
             return f"{line} {self.subject}: {_exchanged(self.before, self.after)}"
+        if self.action is Action.RENEW_ROBOT:
+            return f"{line} {self.subject}: its secret was never handed over"
         shown = [_shown(value) for value in (self.before, self.after) if value is not None]
         return f"{line} {self.subject}" + (f": {' -> '.join(shown)}" if shown else "")
 
@@ -215,7 +227,7 @@ class AccessPlan:
 
 def fingerprint(names: Sequence[str], states: Mapping[str, ProjectState]) -> Digest:
     """Returns the digest of the state of these projects, absent ones included."""
-    return _digest([states[name].to_json() if name in states else {"absent": name} for name in sorted(names)])
+    return _digest([_as_read(states[name]) if name in states else {"absent": name} for name in sorted(names)])
 
 
 def fingerprint_of_wanted(desired: Sequence[DesiredProject]) -> Digest:
@@ -229,6 +241,11 @@ def fingerprint_of_wanted(desired: Sequence[DesiredProject]) -> Digest:
     )
 
 
+def _as_read(state: ProjectState) -> dict[str, Any]:
+    pending = sorted(name for name, robot in state.robots.items() if robot.pending)
+    return state.to_json() | ({"pending": pending} if pending else {})
+
+
 def _digest(body: Any) -> Digest:
     return Digest.of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
@@ -240,9 +257,9 @@ def _check_change(change: Change) -> None:
     match change.action:
         case Action.ADD_MEMBER | Action.SET_ROLE:
             Role(change.after)
-        case Action.CREATE_ROBOT | Action.REPLACE_ROBOT:
+        case action if action in ROBOT_MAKERS:
             _rights(change.after)
-            if change.action is Action.REPLACE_ROBOT:
+            if action is not Action.CREATE_ROBOT:
                 _rights(change.before)
         case Action.SET if type(change.after) is not PROJECT_SETTINGS.get(change.subject):
             raise TypeError(f"{change.subject} cannot be set to {change.after!r}")

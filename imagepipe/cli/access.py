@@ -15,7 +15,7 @@ from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
 from imagepipe.cli.applying import applied_document, describe, outcome, summary
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.review import review
-from imagepipe.cli.secrets import StdinForm, ToCommand, command_of
+from imagepipe.cli.secrets import StdinForm, ToCommand, command_of, delivery
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, table
 from imagepipe.errors import (
@@ -30,6 +30,7 @@ from imagepipe.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from imagepipe.access.changes import Making
     from imagepipe.access.handover import SecretCommand
     from imagepipe.access.secrets import SecretFolder
     from imagepipe.access.state import AccessPlan, DesiredProject
@@ -119,12 +120,11 @@ def apply(
     desired, made = _plan(session, file, admin, force=force or saved is not None)
     made = saved or made
     taker = None if to_command is None else command_of(session, to_command, stdin=stdin)
-    deliver = _delivery(made, secrets, taker)
     folder = None if secrets is None else SecretFolder(secrets)
+    deliver, making = _delivery(session, made, admin, folder, taker)
     session.say("\n".join(filter(None, (describe(made), summary(made)))))
     if made.changes:
         session.confirm("Make these changes?", yes=yes)
-    making = nullcontext if folder is None else folder.making
     applied = apply_plan(made, desired, admin, deliver=deliver, making=making, sink=session.sink)
     error = outcome(applied) or (None if folder is None else _lost(folder, desired))
     session.answer(applied_document(applied, error), "\n".join(one.describe() for one in applied.done))
@@ -231,25 +231,33 @@ def _plan(
     return desired, plan_access(desired, actual, caller=admin.callers.caller(), force=force)
 
 
-def _delivery(plan: AccessPlan, folder: Path | None, command: SecretCommand | None) -> Callable[[RobotSecret], None]:
-    """Returns where secrets go, found able to take them before there is one.
+def _delivery(
+    session: Session,
+    plan: AccessPlan,
+    admin: Administration,
+    folder: SecretFolder | None,
+    taker: SecretCommand | None,
+) -> tuple[Callable[[RobotSecret], None], Making]:
+    """Returns where secrets go, found able to take them before there is one, and what robots are made within.
 
     Raises:
         UsageError: The plan makes robots, and their secrets have no place, or two.
     """
     from imagepipe.access.apply import needs_secrets
-    from imagepipe.access.secrets import SecretFolder, nowhere
+    from imagepipe.access.secrets import nowhere
 
-    if folder is not None and command is not None:
+    if folder is not None and taker is not None:
         raise UsageError("secrets go to one place", hint="give either --secrets or --to-command")
     if not needs_secrets(plan):
-        return nowhere
-    target = command if folder is None else SecretFolder(folder)
-    if target is None:
+        return nowhere, nullcontext
+    if folder is not None:
+        folder.check()
+        return folder.deliver, folder.making
+    if taker is None:
         hint = "add --secrets FOLDER, or --to-command COMMAND"
         raise UsageError("this makes robots, and their secrets have to go somewhere", hint=hint)
-    target.check()
-    return target.deliver
+    taker.check()
+    return delivery(session, taker, admin)
 
 
 def _lost(folder: SecretFolder, desired: Sequence[DesiredProject]) -> PartialError | None:

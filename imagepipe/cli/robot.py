@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,7 @@ import typer
 from imagepipe.cli.administration import RobotName, RobotPlace, Yes, complete_projects, find_place, open_harbor
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.project import robot_document
-from imagepipe.cli.secrets import EnvName, OutFile, StdinForm, ToCommand, delivery_document, place_of
+from imagepipe.cli.secrets import EnvName, OutFile, StdinForm, ToCommand, delivery, delivery_document, place_of
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, day, table
 from imagepipe.errors import AccessError, DriftError, InputError, UnsupportedError, UsageError
@@ -128,8 +130,11 @@ def create(
     ends = f"for {days} days" if days else "for ever"
     session.say(f"+ {project}: robot {name} may {_told_rights(request)} {ends}")
     session.confirm(f"Create robot {name} in {project}?", yes=yes)
-    made = create_robot(robots, request, found, nowhere if place is None else place.deliver)
-    document = {"schema": "imagepipe.robot-create/v1", "robot": robot_document(made.robot), "created": True}
+    deliver, making = (nowhere, nullcontext) if place is None else delivery(session, place, admin)
+    with making(request) as asked:
+        made = create_robot(robots, asked, found, deliver)
+    robot = replace(made.robot, description=request.description)
+    document = {"schema": "imagepipe.robot-create/v1", "robot": robot_document(robot), "created": True}
     document |= {"secret": made.secret} if place is None else delivery_document(place)
     session.answer(document, f"{made.robot.login}\t{made.secret}" if place is None else made.robot.login)
 
@@ -154,6 +159,7 @@ def rotate(
     yes: Yes = False,
 ) -> None:
     """Give a robot a new secret without a moment in which none works; run it again after the grace to end it."""
+    from imagepipe.access.mark import can_mark
     from imagepipe.access.rotate import RotationOptions, RotationWorld
     from imagepipe.access.rotate import rotate as rotate_robot
     from imagepipe.wiring import SystemClock
@@ -171,6 +177,7 @@ def rotate(
         proof=wiring.credential_proof(),
         clock=SystemClock(),
         sample="" if found else next((one.name for one in admin.projects.list()), ""),
+        marks=can_mark(admin.callers.caller()),
         sink=session.sink,
     )
     session.confirm(f"Rotate robot {name} of {project}?", yes=yes)

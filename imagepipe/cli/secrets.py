@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.errors import UsageError
+from imagepipe.events import Warned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imagepipe.access.changes import Making
     from imagepipe.access.handover import SecretCommand
     from imagepipe.access.ports import SecretPlace
     from imagepipe.cli.session import Session
+    from imagepipe.model.access import RobotSecret
+    from imagepipe.ports.administration import Administration
 
-__all__ = ["EnvName", "OutFile", "StdinForm", "ToCommand", "command_of", "delivery_document", "place_of"]
+__all__ = ["EnvName", "OutFile", "StdinForm", "ToCommand", "command_of", "delivery", "delivery_document", "place_of"]
 
 _FORMS = ("secret", "env", "json")
 
@@ -87,6 +93,27 @@ def command_of(session: Session, line: str, *, stdin: str, env_name: str = "HARB
         redact=redact,
         sink=session.sink,
     )
+
+
+def delivery(
+    session: Session, place: SecretPlace, admin: Administration
+) -> tuple[Callable[[RobotSecret], None], Making]:
+    """Returns what takes a new robot's secret to a place, and what the robot is made within until it is there."""
+    from contextlib import nullcontext
+
+    from imagepipe.access.mark import HandoverMark, can_mark
+
+    if place.readable:
+        return place.deliver, nullcontext
+    if not can_mark(admin.callers.caller()):
+        told = (
+            "a robot may change no robot, so none is marked until its secret is taken: if this run is killed, no later "
+            "one can tell that nobody has it; then `imagepipe robot rotate` makes another"
+        )
+        session.sink(Warned(str(place), told))
+        return place.deliver, nullcontext
+    mark = HandoverMark(admin.require_robots(), place.deliver)
+    return mark.deliver, mark.making
 
 
 def delivery_document(place: SecretPlace) -> dict[str, Any]:

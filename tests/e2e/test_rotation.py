@@ -31,10 +31,11 @@ def lee(box: Box, cli: Cli) -> Command:
 
 @pytest.fixture
 def mortals(box: Box, cli: Cli, tmp_path: Path) -> Mortals:
-    """Runs commands as lee, until they die."""
+    """Runs commands as lee, until they die; what they keep is kept beside the test."""
     user = box.document["registry"]["users"]["project_admin"]
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(cli.home), "LANG": "C.UTF-8", **cli.environ}
     environ |= {
+        "XDG_STATE_HOME": str(tmp_path / "state"),
         "IMAGEPIPE_HARBOR__USERNAME": user["username"],
         "IMAGEPIPE_HARBOR__PASSWORD_FILE": user["password_file"],
     }
@@ -148,3 +149,39 @@ def test_an_apply_survives_its_death_at_every_moment_and_is_ended_by_the_same_co
         assert lets_in(box, secret), death
         assert mortals.live("access", "plan", str(after), "--detailed-exitcode").code == 0, death
     assert lost == 1
+
+
+def test_a_run_that_is_killed_while_a_command_takes_a_secret_is_found_out_and_healed_on_another_machine(
+    box: Box, cli: Cli, lee: Command, mortals: Mortals, tmp_path: Path
+) -> None:
+    project, file, taken = "handed-robots", tmp_path / "access.yaml", tmp_path / "taken.env"
+    lee("project", "create", project, "--yes").ok()
+    robot = "{ci: {can: [push], days: 2}}"
+    file.write_text(f"version: 1\nprojects:\n  {project}: {{unmanaged: keep, robots: {robot}}}\n")
+    command = tmp_path / "take"
+    command.write_text(f"#!/bin/sh\ncd {tmp_path}\ncat > taken.env\n[ -e once ] || {{ : > once; kill -9 $PPID; }}\n")
+    command.chmod(0o755)
+    apply = ("access", "apply", str(file), "--to-command", str(command), "--stdin", "env", "--yes")
+    plan = ("access", "plan", str(file), "--detailed-exitcode")
+    login = f"robot${project}+ci"
+
+    died = mortals.live(*apply)
+    assert died.code == -signal.SIGKILL, died
+    box.secrets.append(held(taken)["HARBOR_PASSWORD"])
+    (row,) = lee("robot", "list", project).ok().out.splitlines()
+    assert row.split("\t")[::4] == [login, "(secret not handed over yet)"]
+
+    # A home of its own is all that another machine has.
+    other = acting(box, cli, "project_admin", XDG_STATE_HOME=str(tmp_path / "other"))
+    told = other(*plan)
+    assert (told.code, told.out) == (9, f"~ {project}: renew robot ci: its secret was never handed over\n"), told.said
+    other("access", "apply", str(file), "--yes").fails(2, "secrets have to go somewhere", hint="--to-command")
+    assert other(*apply).ok().out == told.out
+    assert held(taken)["HARBOR_USERNAME"] == f"{login}.g2"
+    assert lets_in(box, taken)
+    (row,) = lee("robot", "list", project).ok().out.splitlines()
+    assert row.split("\t")[::4] == [f"{login}.g2", ""]
+    other(*plan).ok()
+    assert "no changes" in other(*apply).ok().err
+    assert lets_in(box, taken)
+    lee("robot", "delete", project, "ci", "--yes").ok()

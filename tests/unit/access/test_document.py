@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from imagepipe.access.document import dump_access, load_access
-from imagepipe.access.names import check_name, is_name, named_rights, need_family, short_rights
+from imagepipe.access.names import check_name, is_name, named_rights, need_family, reach_of, short_rights
 from imagepipe.access.state import ProjectState, RobotState, Unmanaged
 from imagepipe.errors import InputError, NotFoundError
 from imagepipe.model.access import PERMISSION_SETS, Principal, Right, Role
@@ -177,5 +177,6 @@ def test_rights_are_told_in_a_word_where_there_is_one() -> None:
     assert named_rights(PERMISSION_SETS["push"] | {Right("x", "y")}) == ["push", "x:y"]
     assert named_rights(frozenset()) == []
     assert short_rights(PERMISSION_SETS["ci"]) == "ci"
+    assert reach_of(MemoryHarbor().add_robot("ci", "es", *map(str, PERMISSION_SETS["ci"]))) == "ci"
     assert short_rights(PERMISSION_SETS["push"] | {Right("x", "y")}) == "push and 1 more"
     assert short_rights(frozenset({Right("b", "y"), Right("a", "y")})) == "a:y, b:y"

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagepipe.access.ports import SecretPlace
+from imagepipe.access.read import read_access
 from imagepipe.access.rotate import Rotation, RotationOptions, RotationWorld, rotate, since_of
 from imagepipe.access.secrets import SecretFile
 from imagepipe.errors import (
@@ -20,7 +22,7 @@ from imagepipe.errors import (
 from imagepipe.events import Event, Warned
 from imagepipe.model.access import Caller, Grant, Project, Right, Robot, RobotSecret, Role
 from imagepipe.model.result import Credential
-from tests.contract.harbor_memory import MemoryHarbor
+from tests.contract.harbor_memory import MemoryHarbor, nobody_else
 
 DAY = timedelta(days=1)
 
@@ -33,8 +35,10 @@ class Registry:
     broken: bool = False
     tried: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    watch: Callable[[], None] = field(default=lambda: None)
 
     def prove(self, credential: Credential, project: str, rights: AbstractSet[Right]) -> None:
+        self.watch()
         self.tried.append(credential.username)
         self.places.append(project)
         robot = self.harbor.robots.get(credential.username)
@@ -73,6 +77,7 @@ class Bench:
             proof=self.registry,
             clock=self,
             sample="es",
+            marks=self.harbor.caller is not None and self.harbor.caller.kind == "user",
             sink=self.told.append,
         )
         options = RotationOptions(grace=grace, finish=finish, keep_enabled=keep, days=days)
@@ -80,6 +85,9 @@ class Bench:
 
     def logins(self) -> dict[str, str]:
         return {robot.name: "off" if robot.disabled else "on" for robot in self.harbor.robots.values()}
+
+    def logins_that_work(self) -> set[str]:
+        return {robot.login for robot in self.harbor.robots.values() if not robot.disabled}
 
     def file_works(self) -> bool:
         held = self.place.held()
@@ -280,6 +288,10 @@ def test_since_when_a_robot_is_in_place_is_read_from_its_description() -> None:
     assert since_of("(in place since yesterday)") is None
 
 
+class Killed(BaseException):
+    """What SIGKILL is to a process: nobody catches it."""
+
+
 @dataclass
 class Taker:
     """A command that keeps what it takes; `fails` makes it take a secret and end badly all the same."""
@@ -288,6 +300,7 @@ class Taker:
     fails: bool = False
     kept: dict[str, str] = field(default_factory=dict)
     readable: bool = False
+    watch: Callable[[str], None] = nobody_else
 
     def __str__(self) -> str:
         return "`take`"
@@ -296,7 +309,9 @@ class Taker:
         """Is there."""
 
     def deliver(self, made: RobotSecret) -> None:
+        self.watch("before it is taken")
         self.taken.append(made)
+        self.watch("after it is taken")
         if self.fails:
             self.kept[made.robot.login] = made.secret
             raise PartialError(f"{self}: it ended with 1")
@@ -374,6 +389,82 @@ def test_who_died_after_the_command_took_the_secret_rotates_anew_and_nobody_is_l
     assert done.current.name == "ci.g3"
     assert logins(taker) == ["ci.g2", "ci.g3"]
     assert bench.logins() == {"ci": "off", "ci.g2": "off", "ci.g3": "on"}
+
+
+def test_whenever_a_rotation_to_a_command_is_killed_somebody_has_a_secret_that_works_or_harbor_tells(
+    bench: Bench, taker: Taker
+) -> None:
+    moments = list[str]()
+    bench.harbor.between = taker.watch = moments.append
+    old = bench.harbor.robots["robot$es+ci"]
+    bench.harbor.robots[old.login] = replace(old, description="builds (secret not handed over yet)")
+
+    def die(moment: str) -> None:
+        moments.append(moment)
+        if len(moments) == at:
+            raise Killed(moment)
+
+    before = dict(bench.harbor.robots)
+    bench.run()
+    for at in range(1, len(moments) + 1):
+        bench.harbor.robots, taker.taken, moments[:] = dict(before), [], []
+        bench.harbor.between = taker.watch = die
+        with pytest.raises(Killed):
+            bench.run()
+        told = read_access(["es"], bench.harbor.administration())["es"].robots["ci"].pending
+        assert told or taker.taken[-1].robot.login in bench.logins_that_work(), at
+        bench.harbor.between = taker.watch = moments.append
+        bench.run()
+        assert taker.taken[-1].robot.login in bench.logins_that_work(), at
+        assert bench.harbor.robots[taker.taken[-1].robot.login].description.startswith("builds (in place since"), at
+        assert not read_access(["es"], bench.harbor.administration())["es"].robots["ci"].pending
+    assert at == 5
+
+
+def test_a_file_that_gets_the_successor_of_a_robot_that_nobody_can_use_gets_it_under_the_mark(bench: Bench) -> None:
+    old = bench.harbor.robots["robot$es+ci"]
+    bench.harbor.robots[old.login] = replace(old, description="(secret not handed over yet)")
+    bench.registry.watch = lambda: said.append(bench.harbor.robots["robot$es+ci.g2"].description)
+    said = list[str]()
+    now = bench.run().current.description
+    assert said == [f"{now} (secret not handed over yet)"]
+    assert bench.harbor.robots["robot$es+ci.g2"].description == now
+
+
+def test_a_robot_gives_its_successor_no_mark_that_it_could_not_take_off(bench: Bench, taker: Taker) -> None:
+    bench.harbor.caller = Caller("robot$es+ci", "robot")
+    old = bench.harbor.robots["robot$es+ci"]
+    bench.harbor.robots[old.login] = replace(old, description="builds (secret not handed over yet)")
+    bench.run()
+    assert bench.harbor.robots["robot$es+ci.g2"].description.startswith("builds (in place since")
+
+
+def test_a_file_that_holds_the_secret_proves_more_than_a_mark_that_was_left(bench: Bench) -> None:
+    bench.run()
+    made = bench.harbor.robots["robot$es+ci.g2"]
+    bench.harbor.robots[made.login] = replace(made, description=f"{made.description} (secret not handed over yet)")
+    assert not bench.run().created
+    assert bench.harbor.robots[made.login] == made
+
+
+def test_a_secret_that_was_kept_is_no_longer_said_to_be_kept_once_it_is_handed_over(bench: Bench, taker: Taker) -> None:
+    taker.fails = True
+    with pytest.raises(PartialError):
+        bench.run()
+    assert "not handed over" in bench.harbor.robots["robot$es+ci.g2"].description
+    taker.fails = False
+    done = bench.run()
+    assert done.current.description == bench.harbor.robots["robot$es+ci.g2"].description
+    assert done.current.description.startswith("(in place since")
+
+
+def test_nothing_is_taken_for_handed_over_whose_description_says_that_it_was_not(bench: Bench, taker: Taker) -> None:
+    bench.run()
+    made = bench.harbor.robots["robot$es+ci.g2"]
+    bench.harbor.robots[made.login] = replace(made, description="(secret not handed over yet)")
+    with pytest.raises(RefusedError, match="does not prove"):
+        bench.run(finish=True)
+    assert bench.run().current.name == "ci.g3"
 
 
 def test_a_robot_that_hands_its_own_successor_to_a_command_leaves_no_crowd(bench: Bench, taker: Taker) -> None:

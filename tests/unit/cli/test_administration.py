@@ -52,8 +52,8 @@ class Trusting:
 class Wired(Wiring):
     """The composition root, with a Harbor in memory."""
 
-    def __init__(self, harbor: MemoryHarbor) -> None:
-        super().__init__(Settings(), events=silent, environ={})
+    def __init__(self, harbor: MemoryHarbor, state: Path) -> None:
+        super().__init__(Settings(), events=silent, environ={"XDG_STATE_HOME": str(state)})
         self._harbor = harbor
 
     @property
@@ -69,12 +69,13 @@ class Desk(Session):
     """A session at a Harbor in memory."""
 
     harbor: MemoryHarbor = field(default_factory=MemoryHarbor)
+    state: Path = field(default_factory=Path)
 
     def settings(self, **flags: Any) -> Settings:
-        return Settings()
+        return Settings(registry="harbor.example")
 
     def wiring(self, settings: Settings) -> Wiring:
-        return Wired(self.harbor)
+        return Wired(self.harbor, self.state)
 
 
 @dataclass
@@ -105,12 +106,14 @@ def harbor() -> MemoryHarbor:
 
 
 @pytest.fixture
-def run(harbor: MemoryHarbor, capsys: pytest.CaptureFixture[str]) -> Command:
+def run(harbor: MemoryHarbor, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Runs a command's function and returns what it printed."""
 
-    def call(command: Callable[..., None], *args: Any, as_json: bool = False, **flags: Any) -> Run:
+    def call(
+        command: Callable[..., None], *args: Any, as_json: bool = False, progress: str = "none", **flags: Any
+    ) -> Run:
         capsys.readouterr()
-        command(Desk(as_json=as_json, harbor=harbor, progress="none"), *args, **flags)
+        command(Desk(as_json=as_json, harbor=harbor, state=tmp_path / "state", progress=progress), *args, **flags)
         return Run(*capsys.readouterr())
 
     return call
@@ -315,6 +318,22 @@ def test_a_robots_secret_goes_to_a_file_and_nowhere_else(run: Command, harbor: M
     shown = run(robot.create, "es", "two", can="pull", forever=True, show_secret=True, yes=True)
     assert shown.rows == [["robot$es+two", harbor.secrets["robot$es+two"]]]
     assert harbor.robots["robot$es+two"].expires_at is None
+
+
+def test_a_robot_whose_secret_a_command_has_taken_says_only_what_people_wrote(
+    run: Command, harbor: MemoryHarbor, tmp_path: Path
+) -> None:
+    to = {"to_command": f"tee {tmp_path / 'taken'}", "description": "builds", "days": 3, "yes": True}
+    made = run(robot.create, "es", "ci", can="push", as_json=True, **to)
+    assert (tmp_path / "taken").read_text() == harbor.secrets["robot$es+ci"]
+    assert made.document["robot"]["description"] == harbor.robots["robot$es+ci"].description == "builds"
+    assert harbor.writes[-1] == "robot.describe robot$es+ci"
+    assert made.err.count("\n") == 1
+    harbor.caller = Caller("robot$ops", "robot")
+    by_robot = run(robot.create, "es", "two", can="push", progress="plain", **to)
+    assert "warning: `tee`: a robot may change no robot, so none is marked until its secret is taken" in by_robot.err
+    assert "`imagepipe robot rotate` makes another" in by_robot.err
+    assert harbor.robots["robot$es+two"].description == "builds"
 
 
 @pytest.mark.parametrize(
