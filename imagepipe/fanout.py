@@ -4,16 +4,17 @@
 [1, 4, 9]
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from imagepipe.errors import DeadlineError, ImagepipeError
 
-__all__ = ["Outcome", "begin", "each", "within"]
+__all__ = ["Outcome", "begin", "begin_each", "each", "within"]
 
 Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 
@@ -65,9 +66,16 @@ def begin(function: Callable[[], Result]) -> Callable[[], Result]:
 
     Whoever waits is told what the function returns or raises, again and again; nobody has to.
     """
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
+    return begin_each([None], lambda _: function(), jobs=1)[None]
+
+
+def begin_each(
+    items: Iterable[Key], function: Callable[[Key], Result], *, jobs: int
+) -> Mapping[Key, Callable[[], Result]]:
+    """Begins a call for every item in at most `jobs` threads, and returns what waits for each; see `begin`."""
+    pool = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="ahead")
     try:
-        return pool.submit(function).result
+        return {item: pool.submit(function, item).result for item in items}
     finally:
         pool.shutdown(wait=False)
 

@@ -5,13 +5,13 @@
 'make_plans'
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from imagepipe.errors import ImagepipeError, UsageError
 from imagepipe.events import Warned
-from imagepipe.model.host import Target
+from imagepipe.model.host import HostInfo, Target
 from imagepipe.model.promotion import Arrival, PromotionPlan, TargetResult, Terms
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.activate import choices
@@ -75,13 +75,19 @@ def bundled(plans: Sequence[PromotionPlan], *, activate: Sequence[str] = ()) -> 
 
 
 def deliver(
-    items: Sequence[Item], world: World, *, activate: Sequence[str] = (), failure: ImagepipeError | None = None
+    items: Sequence[Item],
+    world: World,
+    *,
+    told: Callable[[], HostInfo],
+    activate: Sequence[str] = (),
+    failure: ImagepipeError | None = None,
 ) -> tuple[TargetResult, ...]:
     """Makes one target hold all images of a bundle, one after another; once one fails, nothing more is tried there.
 
     Args:
         items: What goes there.
         world: What promotion talks to.
+        told: Waits for what the target says that it is.
         activate: Containers that must be there to be switched later on: better told before anything is pulled.
         failure: Why the target was not locked, so that it must not be touched.
 
@@ -97,7 +103,7 @@ def deliver(
         return tuple(failed(item.plan, why, proof={}, duration_s=0.0) for item in items)
     results = list[TargetResult]()
     for item in items:
-        results.append(promote_to(item.plan, item.manifest, world, failure=failure))
+        results.append(promote_to(item.plan, item.manifest, world, told=told, failure=failure))
         if not results[-1].arrival.good:
             return _failed_together(items, results)
     return tuple(results)

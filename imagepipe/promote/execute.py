@@ -5,7 +5,7 @@
 'promote_to'
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -67,7 +67,12 @@ def failed(plan: TargetPlan, why: ImagepipeError, *, proof: Mapping[str, str], d
 
 
 def promote_to(
-    plan: TargetPlan, manifest: Manifest, world: World, *, failure: ImagepipeError | None = None
+    plan: TargetPlan,
+    manifest: Manifest,
+    world: World,
+    *,
+    told: Callable[[], HostInfo],
+    failure: ImagepipeError | None = None,
 ) -> TargetResult:
     """Makes the target hold the planned image and proves it; a failure becomes a result, never an exception.
 
@@ -75,6 +80,7 @@ def promote_to(
         plan: What this target must hold in the end.
         manifest: The platform manifest, whose layers a VCH's pull stream is held against.
         world: What promotion talks to.
+        told: Waits for what the target says that it is.
         failure: Why the target was not locked, so that it must not be touched.
     """
     started = monotonic()
@@ -83,6 +89,7 @@ def promote_to(
         with step(world.events, "promote", target.name) as note:
             if failure is not None:
                 raise failure
+            _check_host(plan.target, plan.image, told())
             arrival = _arrive(plan, manifest, world, proof)
             note.detail = f"{arrival.value} {plan.image.digest}"
     except ImagepipeError as error:
@@ -93,7 +100,6 @@ def promote_to(
 
 def _arrive(plan: TargetPlan, manifest: Manifest, world: World, proof: dict[str, str]) -> Arrival:
     ports = world.connect(plan.target)
-    _check_host(plan.target, plan.image, ports.host.info())
     held = ports.host.holds(plan.image)
     if plan.carrier is not None:
         # Also where it is held: a VCH may know the layers of one image by the digest of another, when the tag moved

@@ -5,15 +5,17 @@
 'Promotion'
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from imagepipe import fanout
 from imagepipe.errors import GateError, ImagepipeError, StalePlanError
 from imagepipe.events import step
+from imagepipe.fanout import begin_each
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory, Statement
+from imagepipe.model.host import HostInfo, Target
 from imagepipe.model.ledger import RecordKind
 from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Descriptor
@@ -115,10 +117,13 @@ def apply_all(
         UnavailableError: Another promotion is at one of the targets; no host was touched.
     """
     check_gates(*plans)
-    with world.exclusive(list(dict.fromkeys(one.target for plan in plans for one in plan.targets))) as held:
+    targets = list(dict.fromkeys(one.target for plan in plans for one in plan.targets))
+    # A VCH asks vCenter what it is, and makes a disk of the lock: neither waits for the other.
+    told = begin_each(targets, lambda target: world.connect(target).host.info(), jobs=jobs)
+    with world.exclusive(targets) as held:
         if still is not None:
             still()
-        return _apply(plans, world, _Order(reason, jobs, kind, held))
+        return _apply(plans, world, _Order(reason, jobs, kind, held, told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class _Order:
     jobs: int
     kind: RecordKind
     held: Held
+    told: Mapping[Target, Callable[[], HostInfo]]
 
 
 def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple[Promotion, ...]:
@@ -168,14 +174,12 @@ def _subject(plan: PromotionPlan, world: World) -> Subject:
 
 
 def _deliver(loads: Sequence[Sequence[Item]], names: Sequence[str], world: World, order: _Order) -> Results:
-    failed = order.held.failed
-    outcomes = fanout.each(
-        _by_host(loads),
-        lambda host: [
-            deliver(items, world, activate=names, failure=failed.get(items[0].plan.target.host)) for items in host
-        ],
-        jobs=order.jobs,
-    )
+    def delivered(items: Sequence[Item]) -> tuple[TargetResult, ...]:
+        target = items[0].plan.target
+        failure = order.held.failed.get(target.host)
+        return deliver(items, world, told=order.told[target], activate=names, failure=failure)
+
+    outcomes = fanout.each(_by_host(loads), lambda host: [delivered(items) for items in host], jobs=order.jobs)
     return {
         (item.plan.target.name, item.image): result
         for outcome in outcomes

@@ -278,9 +278,8 @@ class Adapters:
         """Returns the one endpoint of a target: who it is and which API it speaks is asked once."""
         from imagepipe.engine.identity import Pin
 
-        if target not in self._endpoints:
-            self._endpoints[target] = self._endpoint(target.host, target.cert_path, Pin.of(target))
-        return self._endpoints[target]
+        made = self._endpoints.get(target) or self._endpoint(target.host, target.cert_path, Pin.of(target))
+        return self._endpoints.setdefault(target, made)  # threads may come at once
 
     def _endpoint(
         self, host: str, cert_path: str | None, pin: Pin | None = None, *, read_s: float | None = None

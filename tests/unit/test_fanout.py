@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagepipe.errors import DeadlineError, NotFoundError, UnavailableError
-from imagepipe.fanout import Outcome, begin, each, within
+from imagepipe.fanout import Outcome, begin, begin_each, each, within
 
 
 @given(st.lists(st.integers(), max_size=8), st.integers(min_value=-1, max_value=4))
@@ -79,6 +79,20 @@ def test_how_it_failed_is_told_to_everybody_who_waits() -> None:
     for _ in range(2):
         with pytest.raises(NotFoundError, match="gone"):
             result()
+
+
+def test_of_several_that_were_begun_a_slow_one_keeps_nobody_waiting_for_the_others() -> None:
+    go_on = threading.Event()
+
+    def answer(name: str) -> str:
+        if name == "slow":
+            go_on.wait(10)
+        return name.upper()
+
+    told = begin_each(["slow", "quick"], answer, jobs=2)
+    assert told["quick"]() == "QUICK"
+    go_on.set()
+    assert told["slow"]() == "SLOW"
 
 
 def test_an_answer_in_time_is_returned() -> None:

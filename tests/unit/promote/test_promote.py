@@ -1,5 +1,8 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from time import monotonic, sleep
 
 import pytest
 
@@ -20,13 +23,15 @@ from imagepipe.events import Retried
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, Bundle, Statement, TrustPolicy
-from imagepipe.model.host import Target, TargetKind
+from imagepipe.model.host import HostInfo, Target, TargetKind
+from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Platform
 from imagepipe.model.promotion import Arrival, PromotionPlan, TargetPlan
 from imagepipe.model.reference import Pinned, Reference
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import Promotion, apply, check_gates
 from imagepipe.promote.status import survey
+from tests.contract.engine_memory import MemoryHost
 from tests.contract.signing_memory import MemorySigner
 from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
 
@@ -443,6 +448,35 @@ def test_what_another_pull_cannot_help_is_not_repeated(error: UnavailableError) 
     small.hosts["vch-a"].faults.pull_errors = [error]
     assert promote(small, target).failed
     assert len(small.hosts["vch-a"].pulled) == 1
+
+
+class Asked(MemoryHost):
+    """A target that tells when it is asked what it is."""
+
+    def info(self) -> HostInfo:
+        self.asked = True
+        return super().info()
+
+    asked = False
+
+
+def test_a_target_is_asked_what_it_is_while_it_is_locked() -> None:
+    small = Small()
+    small.image()
+    host = small.hosts["vch-a"] = Asked(TargetKind.VCH, small.registry, name="vch-a")
+    seen = list[bool]()
+
+    @contextmanager
+    def locking(targets: Sequence[Target]) -> Iterator[Held]:
+        deadline = monotonic() + 10
+        while not host.asked and monotonic() < deadline:
+            sleep(0.001)
+        seen.append(host.asked)
+        yield Held()
+
+    world = replace(small.world(), exclusive=locking)
+    done = apply(make_plan(str(TAGGED), TAGGED, [small.target("vch-a")], world), world)
+    assert (seen, done.failed) == ([True], ())
 
 
 def test_without_anybody_to_sign_the_record_no_host_is_touched() -> None:
