@@ -120,7 +120,7 @@ class Endpoint:
         return str(self.version()["ApiVersion"])
 
     def version(self) -> Mapping[str, Any]:
-        """Returns what `/version` says, with an `ApiVersion`; asked for once, and needs no negotiation.
+        """Returns what `/version` says, with an `ApiVersion`; kept once it is known, and needs no negotiation.
 
         Raises:
             AccessError, UnavailableError: The host refuses us, or is away.
