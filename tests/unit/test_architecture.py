@@ -5,7 +5,7 @@ Each rule is a function from a source text to complaints, so that samples below 
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,15 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def imported(self) -> list[tuple[int, str]]:
+        """The line and full dotted name of everything imported, lazily, for types, or by a function."""
+        return list(_imports(self.nodes))
+
     @property
     def room(self) -> str:
         """The part of the name that has a floor; empty at the edges (`imagepipe`, `imagepipe.__main__`)."""
@@ -98,9 +107,8 @@ class Source:
         return self.room == "cli" or self.name.endswith(".__main__")
 
 
-def imports(source: Source) -> Iterator[tuple[int, str]]:
-    """Yields the line and full dotted name of everything imported, lazily, for types, or by a function."""
-    for node in ast.walk(source.tree):
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -111,7 +119,7 @@ def imports(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def rooms_imported(source: Source) -> Iterator[tuple[int, str]]:
-    for line, name in imports(source):
+    for line, name in source.imported:
         package, _, rest = name.partition(".")
         if package == "imagepipe" and not rest.startswith("__"):
             yield line, rest.split(".")[0]
@@ -144,7 +152,7 @@ def nobody_imports_the_sandbox(source: Source) -> Iterator[str]:
 
 
 def foreign_packages_are_sealed(source: Source) -> Iterator[str]:
-    for line, name in imports(source):
+    for line, name in source.imported:
         package = name.split(".")[0]
         if package == "(unknown at reading)":
             yield f"{source.name}:{line}: imports something that cannot be told by reading"
@@ -153,7 +161,7 @@ def foreign_packages_are_sealed(source: Source) -> Iterator[str]:
 
 
 def imports_are_absolute(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.level:
             yield f"{source.name}:{node.lineno}: relative import"
 
@@ -161,7 +169,7 @@ def imports_are_absolute(source: Source) -> Iterator[str]:
 def library_is_silent(source: Source) -> Iterator[str]:
     if source.is_door:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in LOUD:
             yield f"{source.name}:{node.lineno}: calls {ast.unparse(node.func)}"
         elif isinstance(node, ast.Raise) and node.exc and ast.unparse(node.exc).startswith("SystemExit"):
@@ -171,10 +179,10 @@ def library_is_silent(source: Source) -> Iterator[str]:
 def model_is_pure(source: Source) -> Iterator[str]:
     if source.room != "model":
         return
-    for line, name in imports(source):
+    for line, name in source.imported:
         if name.split(".")[0] in IMPURE_MODULES:
             yield f"{source.name}:{line}: imports {name}"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
             if called in IMPURE_CALLS:
@@ -184,7 +192,7 @@ def model_is_pure(source: Source) -> Iterator[str]:
 def threads_start_in_fanout(source: Source) -> Iterator[str]:
     if source.room in ("fanout", "sandbox"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in THREADS:
             yield f"{source.name}:{node.lineno}: starts {ast.unparse(node.func)}"
 
@@ -193,7 +201,7 @@ def nothing_grows_too_large(source: Source) -> Iterator[str]:
     lines = len(source.text.splitlines())
     if lines > MAX_LINES:
         yield f"{source.name}: {lines} lines, at most {MAX_LINES}"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             statements = sum(isinstance(inner, ast.stmt) for inner in ast.walk(node)) - 1
             if statements > MAX_STATEMENTS:
