@@ -17,6 +17,7 @@ import httpx
 from imagepipe.errors import UnavailableError
 from imagepipe.sandbox import namespaces
 from imagepipe.sandbox.layout import PUBLIC_NETWORK, Addresses, Layout
+from imagepipe.sandbox.plain import trusting_nobody
 from imagepipe.sandbox.probing import failure
 from imagepipe.sandbox.processes import alive
 from imagepipe.sandbox.state import ProcessRecord, write_private
@@ -46,7 +47,7 @@ class EngineApi:
     """The few calls of the Docker Engine API that the sandbox makes, over a unix socket."""
 
     def __init__(self, path: Path, *, timeout_s: float = 20.0) -> None:
-        transport = httpx.HTTPTransport(uds=str(path))
+        transport = httpx.HTTPTransport(uds=str(path), verify=trusting_nobody())
         self._client = httpx.Client(transport=transport, base_url="http://engine", timeout=timeout_s)
         self._socket = path
 

@@ -22,6 +22,7 @@ from imagepipe.ports import ManifestSink, ManifestSource, Referrers
 from imagepipe.registry.client import RegistryClient
 from imagepipe.registry.connection import Connections
 from imagepipe.registry.referrers import RegistryReferrers
+from imagepipe.sandbox.plain import trusting_nobody
 from tests.contract.registry_memory import MemoryRegistry
 
 _CONFIG = """version: 0.1
@@ -151,7 +152,7 @@ def wait_for(url: str, timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            httpx.get(url, timeout=2.0, trust_env=False)
+            httpx.get(url, verify=trusting_nobody(), timeout=2.0, trust_env=False)
         except httpx.TransportError:
             assert time.monotonic() < deadline, f"nothing answers at {url}"
             time.sleep(0.05)

@@ -10,6 +10,7 @@ import httpx
 
 from imagepipe.sandbox.harbor.manifests import DOCKER_LIST, DOCKER_MANIFEST
 from imagepipe.sandbox.harbor.store import Store
+from imagepipe.sandbox.plain import trusting_nobody
 
 TIMEOUT_S: Final = 20.0
 SCHEMA2: Final = {"Accept": DOCKER_MANIFEST}
@@ -24,7 +25,7 @@ class Inside:
     """The registry as Harbor's services see it: without tokens."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=url, verify=trusting_nobody(), timeout=TIMEOUT_S, trust_env=False)
 
     async def close(self) -> None:
         """Closes all connections."""
