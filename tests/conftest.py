@@ -1,6 +1,8 @@
 """Lets workers share the suite (`pytest -n 2`): tests that share a sandbox or a file's fixtures stay together."""
 
+import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ from xdist.scheduler import LoadScopeScheduling
 # Assertions in helpers are rewritten only when told so before anybody imports them.
 pytest.register_assert_rewrite("tests.e2e.cli", "tests.e2e.ledger", "tests.e2e.registry", "tests.e2e.traces")
 
+# The authorities of the system, in place of the machine's own: one that has expired, and whose key is lost. Reading the
+# real ones takes 20 ms for each client that is opened, and no test may lean on them.
+_AUTHORITIES = Path(__file__).parent / "fixtures" / "nobody.pem"
 # Their tests share one sandbox each.
 TOGETHER = ("tests/e2e", "tests/e2e_vic", "tests/interop")
 # Those in it with sandboxes of their own, which make nothing on the machine that the others look at.
@@ -24,8 +29,11 @@ UNITS = {
 
 
 def pytest_configure() -> None:
-    """Takes Ctrl-C back where we were started in the background: children would inherit that it is ignored."""
+    """Gives us and our children the same surroundings everywhere."""
+    # Who is started in the background ignores Ctrl-C, and so would our children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Source: openssl SSL_CTX_set_default_verify_paths(3); Go's crypto/x509 heeds it too.
+    os.environ["SSL_CERT_FILE"] = str(_AUTHORITIES)
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types

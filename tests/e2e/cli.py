@@ -20,8 +20,8 @@ DEADLINE_S = 90.0  # the slowest command takes about five seconds on two idle co
 PROGRAM = (sys.executable, "-m", "imagepipe")
 # The very code that the tests import, however it is installed.
 _SOURCE = Path(imagepipe.__file__).parents[1]
-# What a test runner sets so that coverage is measured in other processes too.
-_MEASURING = ("COVERAGE_", "COV_CORE_")
+# What a test runner sets so that coverage is measured in other processes too, and so that they trust nobody else.
+_KEPT = ("COVERAGE_", "COV_CORE_", "SSL_CERT_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Cli:
 
 
 def _surroundings() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name.startswith(_MEASURING)}
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
     return {**kept, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(_SOURCE)}
 
 

@@ -1,6 +1,7 @@
 """Kills imagepipe at every moment of its work, and proves each time that the same command takes up what is left."""
 
 import json
+import os
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Sweep:
     def of(cls, box: Box, cli: Cli, folder: Path, repository: str) -> "Sweep":
         """Returns a sweep that has not begun."""
         environ = {"PATH": "/usr/bin:/bin", "HOME": str(cli.home), "LANG": "C.UTF-8", **cli.environ}
+        environ |= {name: value for name, value in os.environ.items() if name == "SSL_CERT_FILE"}
         settings = load_settings(flags={}, config_file=Path(box.document["config"]), cwd=folder, environ={})
         return cls(box, cli, Mortals(folder, environ), Wiring(settings, events=silent, environ=environ), repository)
 
