@@ -4,8 +4,11 @@ A parent imports what commands import and does nothing else; each command is a f
 directory, output and arguments that it would have been started with, and ends as any process does.
 """
 
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import select
 import socket
 import subprocess
@@ -13,28 +16,15 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imagepipe
 from imagepipe.__main__ import main as program
 
-__all__ = ["Warm"]
+__all__ = ["Warm", "everything"]
 
-# What takes long and what nearly every command needs; the rest is imported where it is needed, as always.
-_IMPORTS = (
-    "imagepipe.cli.main",
-    "imagepipe.wiring.adapters",
-    "imagepipe.wiring.explaining",
-    "imagepipe.harbor.detect",
-    "imagepipe.promote.saved",
-    "imagepipe.promote.record",
-    "imagepipe.engine.runner",
-    "imagepipe.engine.puller",
-    "imagepipe.engine.lock",
-    "imagepipe.registry.referrers",
-    "imagepipe.signing.keyless",
-    "imagepipe.signing.sealed",
-)
 _END_S = 10.0
 
 
@@ -111,54 +101,83 @@ def _text(file: Any) -> str:
     return str(file.read().decode().replace("\r\n", "\n"))
 
 
+def everything() -> list[str]:
+    """Returns the modules that commands import, those too that they import late: no fork has to."""
+    found = (module.name for module in pkgutil.walk_packages(imagepipe.__path__, "imagepipe."))
+    own = [name for name in found if not name.startswith("imagepipe.sandbox") and not name.endswith("__main__")]
+    return [*own, "docker", "httpcore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A command on its way, and who waits for it."""
+
+    pid: int
+    asking: socket.socket
+
+    def tell(self) -> None:
+        """Tells how it ended."""
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        with self.asking, suppress(OSError):
+            self.asking.sendall(b"%d\n" % code)
+
+
 def serve(address: str) -> Mapping[str, Any] | None:
     """Forks a process per order until nobody is there any more; returns the order in a command's process, else None."""
+    running: dict[int, _Running] = {}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(32)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while True:
+            found = select.select([listener, sys.stdin, *running], [], [])[0]
+            for ended in running.keys() & set(found):
+                running.pop(ended).tell()
+                os.close(ended)
             # Nothing is ever written to stdin: it is ready when the one who asks is gone.
-            if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
+            if sys.stdin in found:
                 return None
-            asking, _ = listener.accept()
-            with asking:
-                # A keeper waits for the command and tells how it ended, so that many can be on their way.
-                if os.fork() == 0:
-                    listener.close()
-                    return _keep(asking)
-            with suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+            if listener in found:
+                asking, _ = listener.accept()
+                order, files = _order(asking)
+                pid = os.fork()
+                if pid == 0:
+                    _become(files)
+                    for one in (listener, asking, *(other.asking for other in running.values())):
+                        one.close()
+                    return order
+                for file in files:
+                    os.close(file)
+                with suppress(OSError):
+                    asking.sendall(b"%d\n" % pid)
+                running[os.pidfd_open(pid)] = _Running(pid, asking)
 
 
-def _keep(asking: socket.socket) -> Mapping[str, Any]:
+def _order(asking: socket.socket) -> tuple[Mapping[str, Any], Sequence[int]]:
+    """Returns what is asked for, and where its output goes."""
     head, files, _, _ = socket.recv_fds(asking, 16, 2)
     size, order = int(head), b""
     while len(order) < size:
         order += asking.recv(65536)
-    command = os.fork()
-    if command == 0:
-        asking.close()
-        with Path(os.devnull).open("rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        for here, there in zip(files, (1, 2), strict=True):
-            os.dup2(here, there)
-            os.close(here)
-        return dict(json.loads(order))
-    asking.sendall(b"%d\n" % command)
-    code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
-    with suppress(OSError):
-        asking.sendall(b"%d\n" % code)
-    os._exit(0)
+    return dict(json.loads(order)), files
+
+
+def _become(files: Sequence[int]) -> None:
+    """Takes a command's own files in place of the parent's."""
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    for here, there in zip(files, (1, 2), strict=True):
+        os.dup2(here, there)
+        os.close(here)
 
 
 def main() -> None:
     """Serves; in a command's process, becomes that command."""
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # as the program does
-    for name in _IMPORTS:
-        __import__(name)
+    for name in everything():
+        importlib.import_module(name)
+    gc.freeze()  # no fork looks through what all of them have
     order = serve(sys.argv[1])
     if order is None:
         return
