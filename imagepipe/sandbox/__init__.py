@@ -7,3 +7,5 @@ import sys
 # Source: httpcore 1.0.9 _synchronization.py current_async_library.
 if importlib.util.find_spec("sniffio") is None:
     sys.modules["sniffio"] = None  # type: ignore[assignment] # what Python itself keeps for "not to be had"
+# httpx brings a command line of its own, with a highlighter for every language: 50 ms of each stand-in's start.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # as the program does
