@@ -24,9 +24,11 @@ from imagepipe.sandbox.namespaces import enter
 from imagepipe.sandbox.probing import trusting
 from imagepipe.sandbox.processes import marked, run
 from imagepipe.sandbox.world import Options, World
+from tests.measuring import measuring, unmeasured
 from tests.watching import watched
 
 pytestmark = pytest.mark.sandbox
+_MEASURING = measuring()
 UP_S = 20.0  # what `up` may take on two cores
 
 
@@ -121,7 +123,15 @@ def spawn_owner(directory: Path) -> "subprocess.Popen[bytes]":
         "import sys; from pathlib import Path; from imagepipe.sandbox.world import Options, World\n"
         "World.up(Options(Path(sys.argv[1])))"
     )
-    return subprocess.Popen([sys.executable, "-c", script, str(directory)], stderr=subprocess.PIPE)
+    argv = [sys.executable, "-c", script, str(directory)]
+    return subprocess.Popen(argv, env={**os.environ, **_MEASURING}, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stand_ins_unmeasured() -> Iterator[None]:
+    """Twenty times the same start and end of each stand-in is a third of the time; the end-to-end tests measure it."""
+    with unmeasured():
+        yield
 
 
 @pytest.fixture
@@ -418,7 +428,7 @@ def test_without_engines_each_flavour_is_up_and_knows_its_team(directory: Path, 
 def test_an_existing_engine_serves_as_build_host_and_behind_the_vchs(world: World, directory: Path) -> None:
     # The module's own build host plays the engine that is already there; it lies in another namespace, so images
     # cannot be pulled through the loopback registry, but everything else is as on a developer's machine.
-    environment = {**os.environ, "DOCKER_HOST": world.status()["build_host"]["host"]}
+    environment = {**os.environ, **_MEASURING, "DOCKER_HOST": world.status()["build_host"]["host"]}
     script = (
         "import sys, json; from pathlib import Path; from imagepipe.sandbox.world import Options, World\n"
         "print(json.dumps(World.up(Options(Path(sys.argv[1]), engine='existing')).status()))"

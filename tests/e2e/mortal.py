@@ -11,8 +11,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
@@ -24,6 +23,7 @@ import requests
 from imagepipe.cli import progress
 from imagepipe.cli.main import leave, run
 from tests.e2e.warm import everything
+from tests.measuring import unmeasured
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 _DEADLINE_S = 60.0
@@ -59,7 +59,7 @@ class Mortals:
         self._folder, self._environ = folder, dict(environ)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*everything(), __name__])
-        with _unmeasured():
+        with unmeasured():  # a process that ends as these do could not tell what it measured
             forkserver.ensure_running()
 
     def live(self, *argv: str, death: Death | None = None, cwd: Path | None = None) -> Life:
@@ -74,16 +74,6 @@ class Mortals:
         assert process.exitcode is not None, f"{argv} does not end"
         out, err, moments = (file.read_text() for file in files)
         return Life(process.exitcode, out, err, tuple(moments.splitlines()))
-
-
-@contextmanager
-def _unmeasured() -> Iterator[None]:
-    """Lets no process that is started meanwhile measure coverage: one that ends as ours do could not tell of it."""
-    measuring = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("COVERAGE_")}
-    try:
-        yield
-    finally:
-        os.environ.update(measuring)
 
 
 def _live(argv: Sequence[str], environ: Mapping[str, str], cwd: str, files: Sequence[str], death: Death | None) -> None:
