@@ -8,6 +8,7 @@
 import ssl
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +73,16 @@ def trust(url: httpx.URL, ca_file: Path | None = None, *, certs_dir: Path = CERT
     Raises:
         SettingsError: A CA file is missing or no PEM file.
     """
+    host = url.netloc.decode("ascii")
+    return _trusting((ca_file,) if ca_file else tuple(sorted((certs_dir / host).glob("*.crt"))))
+
+
+@cache  # to read the system's CAs takes 20 ms; what is in the files is read once for a command, like every setting
+def _trusting(files: tuple[Path, ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     # Go, and so Docker, does not ask a private CA for all of RFC 5280: what Docker trusts is trusted here.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    host = url.netloc.decode("ascii")
-    for file in [ca_file] if ca_file else sorted((certs_dir / host).glob("*.crt")):
+    for file in files:
         try:
             context.load_verify_locations(cafile=file)
         except (OSError, ValueError) as error:
