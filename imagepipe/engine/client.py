@@ -28,7 +28,7 @@ from imagepipe.engine.identity import Pin, PinnedAdapter
 from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.tls import Certificates
 from imagepipe.engine.transport import FOREIGN, broke_off, explain
-from imagepipe.errors import DeadlineError, SettingsError, UnavailableError
+from imagepipe.errors import CredentialsError, DeadlineError, ImagepipeError, SettingsError, UnavailableError
 
 __all__ = ["Call", "Endpoint", "quoted"]
 
@@ -216,7 +216,7 @@ class Endpoint:
                     **{"timeout": self._timeout_s, **request},
                 )
             except FOREIGN as error:
-                raise explain(self._alert(error) or error, self.host) from error
+                raise self._explained(error) from error
             try:
                 self._check(response, anonymous=anonymous)
                 yield response
@@ -268,6 +268,16 @@ class Endpoint:
                     )
         except FOREIGN as error:
             raise explain(error, self.host) from error
+
+    def _explained(self, error: BaseException) -> ImagepipeError:
+        failure = explain(self._alert(error) or error, self.host)
+        if isinstance(failure, CredentialsError) and self._cert_path is not None:
+            try:
+                # What was good when we first connected may have expired since: then it can be named.
+                Certificates.load(self._cert_path, self._now())
+            except (CredentialsError, SettingsError) as ours:
+                return ours
+        return failure
 
     def _alert(self, error: BaseException) -> BaseException | None:
         """Returns the TLS alert behind a request that broke off while it was sent, or None where there is none."""

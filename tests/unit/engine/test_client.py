@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import itertools
 import json
 import socket
 import ssl
@@ -217,6 +218,20 @@ def test_a_certificate_out_of_its_time_is_told_before_anything_connects(
 
     with pytest.raises(CredentialsError, match=rf"client certificate .*cert\.pem .*{words}"):
         EngineHost(there).info()
+
+
+def test_a_certificate_that_expired_since_we_first_connected_is_named(
+    certs: Path, tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    refused = issue(tmp_path, "theirs")
+    (refused / "ca.pem").write_bytes((certs / "ca.pem").read_bytes())
+    times = itertools.chain([datetime.now(UTC)], itertools.repeat(datetime.now(UTC) + timedelta(days=2)))
+
+    with (
+        host(VERSION, tls=tls) as there,
+        pytest.raises(CredentialsError, match=r"client certificate .*cert\.pem .*expired"),
+    ):
+        EngineHost(Endpoint(there.address, cert_path=str(refused), now=lambda: next(times))).info()
 
 
 def test_nothing_there_is_unavailable(tmp_path: Path) -> None:

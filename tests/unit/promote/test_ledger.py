@@ -27,7 +27,7 @@ from imagepipe.model.evidence import (
 )
 from imagepipe.model.host import Container, Target, TargetKind
 from imagepipe.model.ledger import Entry, RecordKind, head_tag
-from imagepipe.model.manifest import Descriptor, Manifest
+from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.promotion import Arrival, PromotionPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.drift import DriftKind
@@ -102,6 +102,17 @@ class Yard:
 
     def warnings(self) -> str:
         return "; ".join(event.message for event in self.small.events if isinstance(event, Warned))
+
+
+class Vanishing(MemoryRegistry):
+    """A registry in which a manifest is deleted just after somebody saw a tag point at it."""
+
+    gone: Digest | None = None
+
+    def manifest(self, image: Pinned) -> Manifest | Index:
+        if image.digest == self.gone:
+            raise NotFoundError(f"read {image}: no such manifest")
+        return super().manifest(image)
 
 
 def where(chain: Chain) -> list[tuple[int, str]]:
@@ -920,3 +931,13 @@ def test_a_plan_is_stale_when_another_promotion_was_there_while_it_waited_for_th
     with pytest.raises(StalePlanError, match=f"vch-a: it was at {desk.one.digest}, and is now at {three.digest}"):
         apply(plan, world, still=lambda: check_ledger(desk.saved, world))
     assert desk.yard.small.hosts["vch-a"].pulled == pulled
+
+
+def test_a_record_that_goes_while_it_is_looked_for_is_found_by_what_is_attached() -> None:
+    registry = Vanishing()
+    yard = Yard(Small(registry=registry))
+    manifests = yard.promoted(2)
+    registry.gone = yard.head()
+    (chain,) = chains(BARE, [yard.target], yard.small.world(), near=[one.digest for one in manifests])
+    assert where(chain) == [(1, "verified"), (2, "verified")]
+    assert chain.breaks == ("the tag of the newest record is gone after sequence 2: records may be too",)
