@@ -580,3 +580,15 @@ def test_statements_of_another_plan_do_not_count_as_this_record() -> None:
     small.hosts["vch-a"].images.add(image)
     promote(small, small.target("vch-a"))
     assert len(records(small, image)) == 2
+
+
+def test_evidence_is_listed_once_for_all_gates_and_once_for_the_place_of_the_record() -> None:
+    small = Small()
+    small.image()
+    world, target = small.world(), small.target("vch-a")
+    small.registry.calls.clear()
+    plan = make_plan(str(TAGGED), TAGGED, [target], world)
+    assert small.registry.calls.count("list") == 1
+    small.registry.calls.clear()
+    assert apply(plan, world).record is not None
+    assert small.registry.calls.count("list") == 1
