@@ -80,7 +80,6 @@ def deliver(
     *,
     told: Callable[[], HostInfo],
     activate: Sequence[str] = (),
-    failure: ImagepipeError | None = None,
 ) -> tuple[TargetResult, ...]:
     """Makes one target hold all images of a bundle, one after another; once one fails, nothing more is tried there.
 
@@ -89,21 +88,20 @@ def deliver(
         world: What promotion talks to.
         told: Waits for what the target says that it is.
         activate: Containers that must be there to be switched later on: better told before anything is pulled.
-        failure: Why the target was not locked, so that it must not be touched.
 
     Returns:
         One result per image. When one failed, all did, and the others name it as the cause.
     """
     target = items[0].plan.target
     try:
-        if activate and failure is None:
+        if activate and items[0].failure is None:
             choices(items, activate, world.connect(target))
     except ImagepipeError as error:
         why = error.doing(f"activate {', '.join(activate)} on {target.name}")
         return tuple(failed(item.plan, why, proof={}, duration_s=0.0) for item in items)
     results = list[TargetResult]()
     for item in items:
-        results.append(promote_to(item.plan, item.manifest, world, told=told, failure=failure))
+        results.append(promote_to(item, world, told=told))
         if not results[-1].arrival.good:
             return _failed_together(items, results)
     return tuple(results)

@@ -41,12 +41,14 @@ class Item:
     Attributes:
         image: What is promoted.
         plan: What the target must hold of it in the end.
-        manifest: The platform manifest.
+        manifest: The platform manifest, whose layers a VCH's pull stream is held against.
+        failure: Why nothing is to be asked of the target: it is not locked, or its carrier tag cannot be had.
     """
 
     image: Pinned
     plan: TargetPlan
     manifest: Manifest
+    failure: ImagepipeError | None = None
 
 
 def failed(plan: TargetPlan, why: ImagepipeError, *, proof: Mapping[str, str], duration_s: float) -> TargetResult:
@@ -66,31 +68,23 @@ def failed(plan: TargetPlan, why: ImagepipeError, *, proof: Mapping[str, str], d
     )
 
 
-def promote_to(
-    plan: TargetPlan,
-    manifest: Manifest,
-    world: World,
-    *,
-    told: Callable[[], HostInfo],
-    failure: ImagepipeError | None = None,
-) -> TargetResult:
+def promote_to(item: Item, world: World, *, told: Callable[[], HostInfo]) -> TargetResult:
     """Makes the target hold the planned image and proves it; a failure becomes a result, never an exception.
 
     Args:
-        plan: What this target must hold in the end.
-        manifest: The platform manifest, whose layers a VCH's pull stream is held against.
+        item: What this target must hold in the end; the tag that it is pulled by already points there.
         world: What promotion talks to.
         told: Waits for what the target says that it is.
-        failure: Why the target was not locked, so that it must not be touched.
     """
     started = monotonic()
-    target, proof = plan.target, dict[str, str]()
+    plan, proof = item.plan, dict[str, str]()
+    target = plan.target
     try:
         with step(world.events, "promote", target.name) as note:
-            if failure is not None:
-                raise failure
-            _check_host(plan.target, plan.image, told())
-            arrival = _arrive(plan, manifest, world, proof)
+            if item.failure is not None:
+                raise item.failure
+            _check_host(target, plan.image, told())
+            arrival = _arrive(plan, item.manifest, world, proof)
             note.detail = f"{arrival.value} {plan.image.digest}"
     except ImagepipeError as error:
         why = error.doing(f"promote {_short(plan.image)} to {target.name}")
@@ -152,8 +146,6 @@ def _pull_by_carrier(
 
     Source: VIC v1.5.8 lib/imagec/imagec.go: layers come from one manifest request and the digest from another.
     """
-    assert carrier.tag is not None
-    world.sink.tag(image.repository, manifest, carrier.tag)
     _check_carrier(carrier, image.digest, world, "before the pull")
     report = _pull(carrier, ports, world)
     _check_reported(report, image.digest)

@@ -19,7 +19,7 @@ from imagepipe.model.host import HostInfo, Target
 from imagepipe.model.ledger import RecordKind
 from imagepipe.model.lock import Held
 from imagepipe.model.manifest import Descriptor
-from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetResult
+from imagepipe.model.promotion import PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
 from imagepipe.promote.activate import Results, activate
 from imagepipe.promote.bundle import deliver
@@ -142,7 +142,7 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
         if plan.copying is not None:
             copy(plan.copying, world)
     started = world.clock.now()
-    loads, names = _loads(plans, subjects), plans[0].activate
+    loads, names = _loads(plans, subjects, _point_carriers(plans, subjects, world, order)), plans[0].activate
     results = _deliver(loads, names, world, order)
     if names:
         results = activate(loads, results, names, world)
@@ -175,9 +175,7 @@ def _subject(plan: PromotionPlan, world: World) -> Subject:
 
 def _deliver(loads: Sequence[Sequence[Item]], names: Sequence[str], world: World, order: _Order) -> Results:
     def delivered(items: Sequence[Item]) -> tuple[TargetResult, ...]:
-        target = items[0].plan.target
-        failure = order.held.failed.get(target.host)
-        return deliver(items, world, told=order.told[target], activate=names, failure=failure)
+        return deliver(items, world, told=order.told[items[0].plan.target], activate=names)
 
     outcomes = fanout.each(_by_host(loads), lambda host: [delivered(items) for items in host], jobs=order.jobs)
     return {
@@ -225,12 +223,40 @@ def _put_on_record(
     return existing
 
 
-def _loads(plans: Sequence[PromotionPlan], subjects: Sequence[Subject]) -> list[list[Item]]:
+def _point_carriers(
+    plans: Sequence[PromotionPlan], subjects: Sequence[Subject], world: World, order: _Order
+) -> dict[TargetPlan, ImagepipeError]:
+    """Makes every carrier tag point at its image, and returns why some targets cannot be brought to theirs.
+
+    All of them before anybody pulls: a registry that does not replace its files in one step answers 500 to who reads a
+    manifest while a tag is put on it. Source: distribution v2.8.3, Harbor's own, registry/storage/driver/filesystem/
+    driver.go PutContent; mended in v3.1.0.
+    """
+    held = {one: order.held.failed.get(one.target.host) for plan in plans for one in plan.targets}
+    carriers = {
+        one.carrier: subject.platform
+        for plan, subject in zip(plans, subjects, strict=True)
+        for one in plan.targets
+        if one.carrier is not None and held[one] is None
+    }
+
+    def point(carrier: Reference) -> None:
+        world.sink.tag(carrier.repository, carriers[carrier], str(carrier.tag))
+
+    pointed = {outcome.item: outcome.error for outcome in fanout.each(carriers, point, jobs=order.jobs)}
+    found = {one: error or (pointed.get(one.carrier) if one.carrier else None) for one, error in held.items()}
+    return {one: error for one, error in found.items() if error is not None}
+
+
+def _loads(
+    plans: Sequence[PromotionPlan], subjects: Sequence[Subject], failures: Mapping[TargetPlan, ImagepipeError]
+) -> list[list[Item]]:
     """Returns what goes to each target, in the order in which targets are first named."""
     loads: dict[str, list[Item]] = {}
     for plan, subject in zip(plans, subjects, strict=True):
         for one in plan.targets:
-            loads.setdefault(one.target.name, []).append(Item(plan.image, one, subject.platform))
+            item = Item(plan.image, one, subject.platform, failures.get(one))
+            loads.setdefault(one.target.name, []).append(item)
     return list(loads.values())
 
 

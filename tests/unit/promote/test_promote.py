@@ -39,9 +39,9 @@ TAGGED = Reference.parse(f"{REPOSITORY}:1.4")
 BARE = Reference.parse(REPOSITORY).repository
 
 
-def promote(small: Small, *targets: Target, reference: Reference = TAGGED) -> Promotion:
+def promote(small: Small, *targets: Target, reference: Reference = TAGGED, jobs: int = 8) -> Promotion:
     world = small.world()
-    return apply(make_plan(str(reference), reference, targets, world), world, reason="release")
+    return apply(make_plan(str(reference), reference, targets, world), world, reason="release", jobs=jobs)
 
 
 def records(small: Small, image: Pinned) -> list[dict[str, object]]:
@@ -317,6 +317,38 @@ def test_a_carrier_tag_that_points_elsewhere_is_never_moved() -> None:
     (result,) = promote(small, small.target("vch-a")).targets
     assert result.arrival is Arrival.FAILED
     assert small.hosts["vch-a"].pulled == []
+
+
+def test_every_tag_to_pull_by_is_there_before_anybody_pulls() -> None:
+    """A registry may answer nonsense to who reads a manifest while a tag is put on it."""
+    small = Small()
+    carrier = BARE.pin(small.image().digest).carrier
+    found = list[Digest]()
+    engine, vch = small.target("engine-a", TargetKind.DOCKER), small.target("vch-a")
+    small.hosts["engine-a"].faults.during_pull = lambda: found.append(small.registry.resolve(carrier).digest)
+    promotion = promote(small, engine, vch, jobs=1)
+    assert [one.arrival for one in promotion.targets] == [Arrival.PROMOTED] * 2
+    assert found == [promotion.plan.image.digest]
+
+
+def test_a_tag_that_cannot_be_put_keeps_the_image_from_who_pulls_by_it_only() -> None:
+    small = Small()
+    carrier = BARE.pin(small.image().digest).carrier
+    small.registry.immutable.add((BARE, str(carrier.tag)))
+    small.registry.move(REPOSITORY, str(carrier.tag))
+    engine, vch = small.target("engine-a", TargetKind.DOCKER), small.target("vch-a")
+    promotion = promote(small, vch, engine)
+    assert [one.arrival for one in promotion.targets] == [Arrival.FAILED, Arrival.PROMOTED]
+    assert str(carrier.tag) in str(promotion.targets[0].error)
+
+
+def test_no_tag_is_put_for_a_target_that_is_not_locked() -> None:
+    small = Small()
+    carrier = BARE.pin(small.image().digest).carrier
+    vch = small.target("vch-a")
+    small.held = Held(failed={vch.host: UnavailableError("nobody answers")})
+    assert "nobody answers" in str(promote(small, vch).targets[0].error)
+    assert (BARE, str(carrier.tag)) not in small.registry.tags
 
 
 def test_a_tag_that_moves_during_the_pull_is_found() -> None:
