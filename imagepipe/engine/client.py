@@ -179,8 +179,8 @@ class Endpoint:
         Raises:
             ImagepipeError: As `get`.
         """
-        with self._answer("DELETE", self._versioned(path), params=params):
-            pass
+        with self._answer("DELETE", self._versioned(path), params=params) as response:
+            self._body(response)  # however empty: a connection whose answer is not read is not used again
 
     @contextmanager
     def stream(self, call: Call) -> Iterator[Iterator[bytes]]:

@@ -70,6 +70,10 @@ class Kept(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - the library's name
 
+    def do_DELETE(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
     def log_message(self, *said: object) -> None:
         pass
 
@@ -87,6 +91,8 @@ def counting() -> Iterator[Counting]:
 def test_what_is_asked_in_a_row_goes_over_one_connection(counting: Counting) -> None:
     endpoint = Endpoint(f"tcp://127.0.0.1:{counting.server_port}")
     assert [endpoint.info()["Name"], endpoint.get("/images/json")["Name"]] == ["vch", "vch"]
+    endpoint.delete("/containers/probe")
+    endpoint.delete("/volumes/lock")
     assert len(counting.connections) == 1
 
 
