@@ -51,6 +51,8 @@ _QUOTE_CHARS: Final = 300
 # Source: Fulcio docs/oid-info.md "Issuer", raw bytes
 _ISSUER_OID: Final = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _TRUST_HINT: Final = "check that signing.trust_config is the file of the Sigstore that signs"
+# The public Sigstore's keys as this process got them, by whether they were taken without a refresh.
+_FETCHED: Final[dict[bool, ClientTrustConfig]] = {}
 
 
 def sign(trust: SigstoreTrust, token: IdentityToken, payloads: Sequence[bytes], timeout_s: float) -> tuple[bytes, ...]:
@@ -222,9 +224,13 @@ def _trusted_root(trust: SigstoreTrust) -> TrustedRoot:
 
 
 def _public(trust: SigstoreTrust) -> ClientTrustConfig:
+    """Returns the public Sigstore's keys, refreshed once in a process: they change within weeks, and it asks anew."""
     what = "fetching the public Sigstore's keys"
+    if trust.offline in _FETCHED:
+        return _FETCHED[trust.offline]
     try:
-        return within(trust.refresh_timeout_s, what, lambda: ClientTrustConfig.production(offline=trust.offline))
+        fetched = within(trust.refresh_timeout_s, what, lambda: ClientTrustConfig.production(offline=trust.offline))
+        return _FETCHED.setdefault(trust.offline, fetched)
     except ImagepipeError:
         raise
     except Exception as error:

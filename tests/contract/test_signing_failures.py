@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sigstore.models import ClientTrustConfig
 
 from imagepipe.errors import (
     DeadlineError,
@@ -20,6 +21,7 @@ from imagepipe.errors import (
     VerificationError,
 )
 from imagepipe.model.evidence import SIGNATURE_PREDICATE, Bundle, Identity
+from imagepipe.signing import sealed
 from imagepipe.signing.identity import IdentityTokens
 from imagepipe.signing.keyless import KeylessSigner
 from imagepipe.signing.trust import SigstoreTrust
@@ -204,6 +206,7 @@ def test_a_certificate_that_is_no_certificate_is_refused(sigstore: Sigstore) -> 
 
 @pytest.fixture
 def clean_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed, "_FETCHED", {})
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
 
@@ -245,6 +248,29 @@ def refreshed(trust: SigstoreTrust) -> None:
 def test_the_public_keys_are_unavailable_without_a_network() -> None:
     with pytest.raises(UnavailableError, match="fetching the public Sigstore's keys"):
         refreshed(SigstoreTrust.load(None))
+
+
+@pytest.mark.usefixtures("clean_home")
+def test_the_public_keys_are_fetched_once_for_all_that_is_signed_and_proven(
+    sigstore: Sigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = list[bool]()
+    production = ClientTrustConfig.production
+
+    def counted(*, offline: bool) -> ClientTrustConfig:
+        fetched.append(offline)
+        return production(offline=True)
+
+    monkeypatch.setattr(ClientTrustConfig, "production", counted)
+    for _ in range(2):
+        with pytest.raises(VerificationError):
+            refreshed(SigstoreTrust.load("public"))
+    [bundle] = KeylessWorld(sigstore).signer.sign([statement()])
+    with pytest.raises(VerificationError, match="authority that is not trusted"):
+        SigstoreVerifier(trust=SigstoreTrust.load("public")).verify(
+            bundle, HELLO.digest, SIGNATURE_PREDICATE, [Identity("ci@example.com", sigstore.url)]
+        )
+    assert fetched == [False]
 
 
 @pytest.mark.usefixtures("clean_home")
