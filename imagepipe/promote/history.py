@@ -5,10 +5,12 @@
 'chains'
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from imagepipe import fanout
 from imagepipe.errors import NotFoundError
 from imagepipe.evidence.reader import EvidenceReader, Finding
 from imagepipe.model import media
@@ -40,6 +42,10 @@ _KINDS: Final = {
 }
 # What every image has of its own, or what a chain holds already; the rest is what somebody decided about an image.
 _USUAL: Final = (PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, PROMOTION_PREDICATE)
+# What points at records and signatures, our own or other tools'.
+_OURS: Final = ("imagepipe-", "sha256-")
+_CARRIER: Final = re.compile(r"imagepipe-[0-9a-f]{32}")
+_JOBS: Final = 8
 # Where each kind of statement says when it was made.
 _TIMES: Final = ("finishedOn", "rejectedOn", "approvedOn")
 
@@ -148,6 +154,9 @@ def chains(
 ) -> tuple[Chain, ...]:
     """Returns the chain of each target; images that one target leads to are looked at for all the others, too.
 
+    Who deletes a target's newest record deletes its tag with it, and nothing leads to the ones before: where a target
+    has no such tag, whatever has a tag in the repository is looked at.
+
     Args:
         repository: Whose images.
         targets: Where they may have gone.
@@ -158,7 +167,23 @@ def chains(
     seen = dict.fromkeys(near)
     for target in targets:
         seen |= dict.fromkeys(place.image for place in ledger.chain(repository, target, near).places)
+    if any(ledger.head_read(repository, target) is None for target in targets):
+        seen |= dict.fromkeys(_tagged(repository, seen, world))
     return tuple(ledger.chain(repository, target, list(seen)) for target in targets)
+
+
+def _tagged(repository: Repository, seen: Iterable[Digest], world: World) -> tuple[Digest, ...]:
+    """Returns the images that have a tag, other than those seen: each is asked for by one tag of it, if that can be."""
+    tags = world.tags(repository)
+    found = _pointed_at(repository, [tag for tag in tags if not tag.startswith(_OURS)], world)
+    known = {repository.pin(digest).carrier.tag for digest in (*seen, *found)}
+    # An image whose other tags have moved on has the one left that hosts pulled it by.
+    return found + _pointed_at(repository, [tag for tag in tags if _CARRIER.fullmatch(tag) and tag not in known], world)
+
+
+def _pointed_at(repository: Repository, tags: Sequence[str], world: World) -> tuple[Digest, ...]:
+    outcomes = fanout.each(tags, lambda tag: world.source.find(repository.tagged(tag)), jobs=_JOBS)
+    return tuple(found.digest for outcome in outcomes if (found := outcome.unwrap()) is not None)
 
 
 def decisions(

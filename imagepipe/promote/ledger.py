@@ -157,10 +157,10 @@ class Ledger:
         head, told = at.entry, at.told
         newest = self._newest(repository, target, head, near, since="")
         breaks, notes = [told] if told else [], list[str]()
-        if newest is not None and head is None and not told and newest.link.sequence > 1:
-            breaks.append(
-                f"the tag of the newest record is gone after sequence {newest.link.sequence}: records may be too"
-            )
+        if newest is not None and head is None and not told:
+            # Whoever is stopped while they make the first one leaves it without a tag, too.
+            gone = f"the tag of the newest record is gone after sequence {newest.link.sequence}: records may be too"
+            (breaks if newest.link.sequence > 1 else notes).append(gone)
         elif newest is not None and head is not None and head.record != newest.record:
             notes.append(f"the tag of the newest record is behind, at sequence {head.link.sequence}")
         places = list(self._walk(repository, target, newest, breaks))

@@ -378,6 +378,49 @@ def test_a_deleted_newest_record_shows_by_its_tag() -> None:
     assert "the tag of the newest record is gone" in found[0].breaks[0]
 
 
+@pytest.mark.parametrize("kind", [TargetKind.VCH, TargetKind.DOCKER])
+def test_a_deleted_newest_record_shows_where_no_other_target_leads_to_the_ones_before(kind: TargetKind) -> None:
+    yard = Yard()
+    target = yard.small.target("the-only-one", kind)
+    for tag in ("1.0", "1.1", "1.2"):
+        yard.promote(yard.small.image(tag), target)
+    yard.delete(yard.chain(target).entries[-1].record)
+    chain = yard.chain(target)
+    assert where(chain) == [(1, "verified"), (2, "verified")]
+    assert chain.breaks == ("the tag of the newest record is gone after sequence 2: records may be too",)
+
+
+def test_an_image_whose_tag_moved_on_is_found_by_the_one_that_a_vch_pulled_it_by() -> None:
+    yard = Yard()
+    yard.promoted(3)
+    yard.delete(yard.chain().entries[-1].record)
+    chain = yard.chain()
+    assert where(chain) == [(1, "verified"), (2, "verified")]
+    assert chain.breaks
+
+
+def test_a_first_record_without_a_tag_is_noted_for_its_maker_may_have_been_stopped() -> None:
+    yard = Yard()
+    yard.promoted(2)
+    yard.delete(yard.chain().entries[-1].record)
+    chain = yard.chain()
+    assert where(chain) == [(1, "verified")]
+    assert chain.notes == ("the tag of the newest record is gone after sequence 1: records may be too",)
+    assert not chain.breaks
+
+
+def test_images_are_looked_for_by_their_tags_only_where_a_target_has_no_newest_record() -> None:
+    yard = Yard()
+    yard.promoted(2)
+    yard.small.registry.calls.clear()
+    yard.chain()
+    assert yard.small.registry.calls.count("resolve") == 1  # the tag of the newest record
+    beside = yard.small.target("vch-b")
+    yard.small.registry.calls.clear()
+    chains(BARE, [yard.target, beside], yard.small.world())
+    assert yard.small.registry.calls.count("resolve") == 3  # two such tags, and tag 1.4, which both images had
+
+
 def test_a_record_by_a_stranger_is_no_place_in_the_chain() -> None:
     yard = Yard()
     one, two = yard.promoted(2)
