@@ -1,4 +1,4 @@
-"""Lets workers share the suite (`pytest -n 2`): tests that share a sandbox or a file's fixtures stay together."""
+"""Lets workers share the suite (`pytest -n 3`): tests that share a sandbox or a file's fixtures stay together."""
 
 import os
 import signal

@@ -157,7 +157,7 @@ class Ledger:
         head, told = at.entry, at.told
         newest = self._newest(repository, target, head, near, since="")
         breaks, notes = [told] if told else [], list[str]()
-        if newest is not None and head is None and not told:
+        if newest is not None and newest.link.sequence > 0 and head is None and not told:
             # Whoever is stopped while they make the first one leaves it without a tag, too.
             gone = f"the tag of the newest record is gone after sequence {newest.link.sequence}: records may be too"
             (breaks if newest.link.sequence > 1 else notes).append(gone)

@@ -604,6 +604,8 @@ def test_a_record_of_earlier_days_has_no_place_and_breaks_nothing() -> None:
     one = yard.image()
     yard.attach(one, {"targets": [{"target": "vch-a", "outcome": "promoted", "digest": str(one.digest)}]})
     yard.attach(one, {"targets": [{"target": "vch-a"}]})
+    assert not yard.chain().breaks
+    assert not yard.chain().notes
     two = yard.image()
     yard.promote(one)
     yard.promote(two)
