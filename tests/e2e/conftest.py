@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.e2e.workspace import DOCKERFILE, Workspace
 from tests.watching import watched
 
 UP_S = 120.0
+LOG_LINES, LOG_COLUMNS = 12, 400
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +30,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ordered = sorted((items[index] for index in here), key=lambda item: item.path.name == "test_secrets.py")
         for index, item in zip(here, ordered, strict=True):
             items[index] = item
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows, where a test failed, what the sandbox's processes said last: where it ran, nothing else may be left."""
+    report = yield
+    box = getattr(item, "funcargs", {}).get("box")
+    if report.failed and isinstance(box, Box):
+        logs = sorted((box.directory / "logs").glob("*.log"))
+        report.sections += [(f"end of {log.name}", _end_of(log)) for log in logs]
+    return report
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(line[:LOG_COLUMNS] for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
 @pytest.fixture(scope="session", autouse=True)

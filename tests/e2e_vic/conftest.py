@@ -9,6 +9,7 @@ from tests.e2e.conftest import (
     folder,
     ledger,
     pytest_collection_modifyitems,
+    pytest_runtest_makereport,
     signed,
     workspace,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "folder",
     "ledger",
     "pytest_collection_modifyitems",
+    "pytest_runtest_makereport",
     "signed",
     "workspace",
 ]
