@@ -1,7 +1,8 @@
 """`imagepipe promote` to one target against `docker pull` there: by digest to an engine, by tag to a VCH.
 
 Of two images of one size, each goes to one target by us and to the other target by the docker command, so both are new
-to whoever fetches them.
+to whoever fetches them. Ours waits for the target's disk, and theirs does not: to create the container that proves
+an image, the kernel writes what the pull left in memory. `BENCH_DIR=/dev/shm` measures without.
 
     .venv/bin/python tests/bench/promote.py [MIB:ROUNDS]...
 """
