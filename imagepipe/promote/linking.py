@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from imagepipe import fanout
 from imagepipe.errors import ImagepipeError
 from imagepipe.events import Warned
 from imagepipe.model.activation import Switched
@@ -16,6 +17,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Signatory
 from imagepipe.model.ledger import Entry, Hold, Link, Previous, RecordKind, head_tag
 from imagepipe.model.promotion import Arrival, PromotionPlan, PromotionRecord, TargetPlan, TargetResult
+from imagepipe.once import Once
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.plan import holdings
 from imagepipe.promote.ports import World
@@ -52,17 +54,20 @@ class Linker:
         without: Sequence[Digest] = (),
     ) -> None:
         self._plan, self._record, self._signatory, self._world = plan, record, signatory, world
+        self._jobs = jobs
         self._ledger = Ledger(world, also=(signatory,))
         repository = plan.image.repository
         good = {result.target for result in record.targets if result.arrival.good}
         # A record that was attached when we were stopped before its tag moved: its image is on the target.
         held = holdings([one.target for one in plan.targets if one.target.name in good], repository, world, jobs=jobs)
-        self._newest: dict[str, Entry | None] = {
-            one.target.name: self._ledger.newest(
-                repository, one.target, near=(plan.image.digest, *held.get(one.target.name, ())), without=without
-            )
-            for one in plan.targets
-        }
+        found = fanout.each(
+            [one.target for one in plan.targets],
+            lambda target: self._ledger.newest(
+                repository, target, near=(plan.image.digest, *held.get(target.name, ())), without=without
+            ),
+            jobs=jobs,
+        )
+        self._newest: dict[str, Entry | None] = {outcome.item.name: outcome.unwrap() for outcome in found}
         self._heads = {one.target.name: self._ledger.head_read(repository, one.target) for one in plan.targets}
 
     def existing(self) -> Digest | None:
@@ -119,10 +124,9 @@ class Linker:
         The registry cannot move a tag only where it still points at what we saw, so a moment stays uncovered; what
         happens in it is told by `history`.
         """
-        repository = self._plan.image.repository
-        return any(
-            self._ledger.head(repository, one.target) != self._heads[one.target.name] for one in self._plan.targets
-        )
+        repository, targets = self._plan.image.repository, [one.target for one in self._plan.targets]
+        heads = fanout.each(targets, lambda target: self._ledger.head(repository, target), jobs=self._jobs)
+        return any(outcome.unwrap() != self._heads[outcome.item.name] for outcome in heads)
 
     def follows(self, record: Digest) -> bool:
         """Tells whether the newest record of every target names this one as the one before it."""
@@ -138,11 +142,12 @@ class Linker:
         self._point([name for name, entry in self._newest.items() if entry and entry.record == record], record)
 
     def _point(self, targets: Sequence[str], record: Digest) -> None:
+        read = Once(self._world.source.manifest)
+        # One after the other: each writes the record's manifest anew, and reading it meanwhile may fail.
         for target in targets:
             name = self._plan.image.repository.tagged(head_tag(target))
             try:
-                manifest = self._world.source.manifest(name.repository.pin(record))
-                self._world.sink.tag(name.repository, manifest, str(name.tag))
+                self._world.sink.tag(name.repository, read(name.repository.pin(record)), str(name.tag))
             except ImagepipeError as error:
                 message = f"the newest record is attached, but not tagged: {error.message}"
                 self._world.events(Warned(str(name), message))

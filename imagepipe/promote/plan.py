@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from imagepipe import fanout
@@ -13,17 +13,19 @@ from imagepipe.events import Warned
 from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target
-from imagepipe.model.promotion import PromotionPlan, TargetPlan, Terms
+from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.copying import copy_gates
 from imagepipe.promote.gates import evaluate, hold_gate
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.ports import World
-from imagepipe.subject import find_subject
+from imagepipe.subject import Subject, find_subject
 
 __all__ = ["holdings", "make_plan", "observe"]
 
 _USUAL: Final = Terms()
+# What the registry is asked about each target, for many targets at once.
+_JOBS: Final = 8
 
 
 def make_plan(
@@ -55,22 +57,12 @@ def make_plan(
     copying = Copying(subject.image, name) if name else None
     image = copying.image if copying else subject.image
     gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world, terms)
-    ledger, digests = Ledger(world), (subject.image.digest, subject.platform.digest)
-    plans, holds = list[TargetPlan](), list(copy_gates(copying, subject.platform, targets, world) if copying else ())
-    for target in targets:
-        newest = ledger.newest(image.repository, target, near=digests)
-        current = ledger.current(image.repository, target, newest)
-        held = [*(newest.link.holds if newest else ()), *world.held_back(image.repository, target.name)]
-        if copying is not None:
-            before = ledger.newest(subject.image.repository, target, near=digests)
-            held += before.link.holds if before else ()
-            held += world.held_back(subject.image.repository, target.name)
-        holds.append(hold_gate(target, held, digests, release=terms.release_hold))
-        plan = _plan_target(target, image.repository.pin(subject.platform.digest))
-        plans.append(
-            replace(plan, current=current.image if current else None, newest=newest.record if newest else None)
-        )
-    return PromotionPlan(requested, image, tuple(plans), (*gates, *holds), copying)
+    asked = _Asked(image, subject, copying, Ledger(world), release_hold=terms.release_hold)
+    outcomes = fanout.each(targets, lambda target: _plan_target(target, asked, world), jobs=_JOBS)
+    found = [outcome.unwrap() for outcome in outcomes]
+    gates += tuple(copy_gates(copying, subject.platform, targets, world)) if copying else ()
+    gates += tuple(gate for _, gate in found)
+    return PromotionPlan(requested, image, tuple(plan for plan, _ in found), gates, copying)
 
 
 def observe(plan: PromotionPlan, world: World, *, jobs: int) -> PromotionPlan:
@@ -93,5 +85,34 @@ def holdings(
     return {outcome.item.name: outcome.unwrap() for outcome in outcomes if outcome.error is None}
 
 
-def _plan_target(target: Target, image: Pinned) -> TargetPlan:
-    return TargetPlan(target, image, None if target.kind.pulls_by_digest else image.carrier)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What every target's part of a plan is made from."""
+
+    image: Pinned
+    subject: Subject
+    copying: Copying | None
+    ledger: Ledger
+    release_hold: bool
+
+
+def _plan_target(target: Target, asked: _Asked, world: World) -> tuple[TargetPlan, GateVerdict]:
+    """Returns what is to be done on a target, and whether what was rolled back from there lets it."""
+    ledger, image, subject = asked.ledger, asked.image, asked.subject
+    digests = (subject.image.digest, subject.platform.digest)
+    newest = ledger.newest(image.repository, target, near=digests)
+    current = ledger.current(image.repository, target, newest)
+    held = [*(newest.link.holds if newest else ()), *world.held_back(image.repository, target.name)]
+    if asked.copying is not None:
+        before = ledger.newest(subject.image.repository, target, near=digests)
+        held += before.link.holds if before else ()
+        held += world.held_back(subject.image.repository, target.name)
+    platform = image.repository.pin(subject.platform.digest)
+    plan = TargetPlan(
+        target,
+        platform,
+        None if target.kind.pulls_by_digest else platform.carrier,
+        current=current.image if current else None,
+        newest=newest.record if newest else None,
+    )
+    return plan, hold_gate(target, held, digests, release=asked.release_hold)

@@ -1,4 +1,6 @@
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -115,6 +117,31 @@ class Vanishing(MemoryRegistry):
         return super().manifest(image)
 
 
+class Patient(MemoryRegistry):
+    """A registry that tells where a target's newest record is once it is asked about two targets at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+
+    def find(self, reference: Reference) -> Descriptor | None:
+        if reference.tag in {head_tag("vch-a"), head_tag("vch-b")}:
+            self.both.wait(timeout=10)
+        return super().find(reference)
+
+
+class Counting(MemoryRegistry):
+    """A registry that counts what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = Counter[Digest]()
+
+    def manifest(self, image: Pinned) -> Manifest | Index:
+        self.read[image.digest] += 1
+        return super().manifest(image)
+
+
 def where(chain: Chain) -> list[tuple[int, str]]:
     return [(place.sequence, place.standing.value) for place in chain.places]
 
@@ -133,6 +160,24 @@ def test_each_record_names_the_one_before_it_and_the_tag_the_newest() -> None:
     assert not chain.breaks
     assert not chain.notes
     assert second.image == two.digest
+
+
+def test_many_targets_are_asked_about_at_once() -> None:
+    yard = Yard(Small(registry=Patient()))
+    beside = yard.small.target("vch-b")
+    done = yard.promote(yard.image(), yard.target, beside)
+    assert done.record is not None
+    assert yard.head() == yard.head(beside) == done.record
+
+
+def test_a_record_is_read_once_for_the_tags_of_many_targets() -> None:
+    registry = Counting()
+    yard = Yard(Small(registry=registry))
+    targets = [yard.small.target(f"vch-{letter}") for letter in "abc"]
+    record = yard.promote(yard.image(), *targets).record
+    assert record is not None
+    assert [yard.head(one) for one in targets] == [record] * 3
+    assert registry.read[record] == 1
 
 
 def test_every_target_has_a_chain_of_its_own() -> None:
