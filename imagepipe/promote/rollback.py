@@ -7,7 +7,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
+from imagepipe import fanout
 from imagepipe.errors import NotFoundError, RefusedError
 from imagepipe.events import Warned
 from imagepipe.model.digest import Digest
@@ -22,6 +24,8 @@ from imagepipe.promote.ports import World
 from imagepipe.promote.record import Promotion, apply_all
 
 __all__ = ["Way", "apply_rollback", "plan_rollback", "ways_back"]
+
+_JOBS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[Pr
     """
     ledger = Ledger(world)
     goals = dict[tuple[Digest, bool], list[Target]]()
-    for target in targets:
-        goals.setdefault(_goal(way, target, ledger, world), []).append(target)
+    for outcome in fanout.each(targets, lambda target: _goal(way, target, ledger, world), jobs=_JOBS):
+        goals.setdefault(outcome.unwrap(), []).append(outcome.item)
     plans = (
         make_plan(
             f"{way.repository}@{digest}",

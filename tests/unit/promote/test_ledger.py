@@ -165,9 +165,11 @@ def test_each_record_names_the_one_before_it_and_the_tag_the_newest() -> None:
 def test_many_targets_are_asked_about_at_once() -> None:
     yard = Yard(Small(registry=Patient()))
     beside = yard.small.target("vch-b")
-    done = yard.promote(yard.image(), yard.target, beside)
-    assert done.record is not None
-    assert yard.head() == yard.head(beside) == done.record
+    one, _ = yard.promoted(2, yard.target, beside)
+    (back,) = yard.rollback(yard.target, beside)
+    assert back.plan.image.digest == one.digest
+    assert back.record is not None
+    assert yard.head() == yard.head(beside) == back.record
 
 
 def test_a_record_is_read_once_for_the_tags_of_many_targets() -> None:
