@@ -14,11 +14,11 @@ from typing import Any, Final
 from imagepipe.errors import InputError, UnsupportedError
 from imagepipe.model.reference import Pinned, Reference
 
-__all__ = ["Copied", "Copying", "other_name"]
+__all__ = ["RESERVED", "Copied", "Copying", "other_name"]
 
 # Tags that mean something to those who read them: our own, and those at which evidence lies.
 # Source: OCI distribution-spec v1.1 "Referrers Tag Schema"; cosign specs/SIGNATURE_SPEC.md
-_RESERVED: Final = re.compile(r"imagepipe-.*|sha256-[0-9a-f]{64}.*")
+RESERVED: Final = re.compile(r"imagepipe-.*|sha256-[0-9a-f]{64}.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Copying:
     def __post_init__(self) -> None:
         if self.name.tag is None or self.name.digest is not None:
             raise InputError(f"a copy's name has a tag and no digest: {self.name}", hint="write project/name:tag")
-        if _RESERVED.fullmatch(self.name.tag):
+        if RESERVED.fullmatch(self.name.tag):
             raise InputError(
                 f"the tag {self.name.tag} is kept for records and evidence", hint="give the copy another tag"
             )

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from imagepipe.errors import InputError
 from imagepipe.model.digest import Digest
 
-__all__ = ["Pinned", "Reference", "Repository"]
+__all__ = ["CARRIER", "Pinned", "Reference", "Repository"]
 
 # Source: OCI distribution-spec v1.1 "Pulling manifests" (names and tags); distribution reference/regexp.go (hosts).
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _MAX_NAME_CHARS = 255
+# How a carrier tag is spelled, see `Pinned.carrier`.
+CARRIER = re.compile(r"imagepipe-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, order=True)

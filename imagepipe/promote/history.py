@@ -5,7 +5,6 @@
 'chains'
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,7 +13,7 @@ from imagepipe import fanout
 from imagepipe.errors import NotFoundError
 from imagepipe.evidence.reader import EvidenceReader, Finding
 from imagepipe.model import media
-from imagepipe.model.copying import other_name
+from imagepipe.model.copying import RESERVED, other_name
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import (
     APPROVAL_PREDICATE,
@@ -26,7 +25,7 @@ from imagepipe.model.evidence import (
 )
 from imagepipe.model.host import Target
 from imagepipe.model.ledger import activation_of, unverified_in
-from imagepipe.model.reference import Pinned, Repository
+from imagepipe.model.reference import CARRIER, Pinned, Repository
 from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.ports import World
 from imagepipe.promote.rejections import Rejected, rejected
@@ -42,9 +41,6 @@ _KINDS: Final = {
 }
 # What every image has of its own, or what a chain holds already; the rest is what somebody decided about an image.
 _USUAL: Final = (PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, PROMOTION_PREDICATE)
-# What points at records and signatures, our own or other tools'.
-_OURS: Final = ("imagepipe-", "sha256-")
-_CARRIER: Final = re.compile(r"imagepipe-[0-9a-f]{32}")
 _JOBS: Final = 8
 # Where each kind of statement says when it was made.
 _TIMES: Final = ("finishedOn", "rejectedOn", "approvedOn")
@@ -175,10 +171,10 @@ def chains(
 def _tagged(repository: Repository, seen: Iterable[Digest], world: World) -> tuple[Digest, ...]:
     """Returns the images that have a tag, other than those seen: each is asked for by one tag of it, if that can be."""
     tags = world.tags(repository)
-    found = _pointed_at(repository, [tag for tag in tags if not tag.startswith(_OURS)], world)
+    found = _pointed_at(repository, [tag for tag in tags if not RESERVED.fullmatch(tag)], world)
     known = {repository.pin(digest).carrier.tag for digest in (*seen, *found)}
     # An image whose other tags have moved on has the one left that hosts pulled it by.
-    return found + _pointed_at(repository, [tag for tag in tags if _CARRIER.fullmatch(tag) and tag not in known], world)
+    return found + _pointed_at(repository, [tag for tag in tags if CARRIER.fullmatch(tag) and tag not in known], world)
 
 
 def _pointed_at(repository: Repository, tags: Sequence[str], world: World) -> tuple[Digest, ...]:

@@ -116,7 +116,7 @@ class Bench:
 def opened() -> Iterator[Bench]:
     """Yields a bench in a sandbox that is gone afterwards, below the folder that `BENCH_DIR` names, else `/tmp`.
 
-    In a folder in memory, such as `/dev/shm`, no disk takes part: it holds some six times the images of all rounds.
+    In a folder in memory, such as `/dev/shm`, no disk takes part: it holds some four times the images of all rounds.
     """
     below = os.environ.get("BENCH_DIR", "/tmp")
     with tempfile.TemporaryDirectory(prefix="ip-bench-", dir=below) as folder, Box(Path(folder)) as box:
