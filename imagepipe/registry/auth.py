@@ -130,19 +130,25 @@ class RegistryAuth(httpx.Auth):
             yield request
             return
         wanted = Wanted.by(request)
-        self._authorize(request, self._known(wanted))
+        known, asked = self._known(wanted), False
+        if known is None and self._bearer is not None:
+            # Who wanted a token for one thing wants one for the next: to be told so again is a round trip for nothing.
+            known, asked = (yield from self._fetched(self._bearer, wanted, request)), True
+        self._authorize(request, known)
         response = yield request
         # Where a redirect led us elsewhere, that place may not ask for our password.
         if response.status_code != 401 or _origin(response.request.url) != _origin(self._url):
             return
+        if asked:
+            self._tokens.pop(wanted, None)
+            raise self._rejected(response, wanted, known)
         challenge = self._challenge(response)
         if challenge is None:
             raise self._rejected(response, wanted, None)
         if challenge.scheme == "basic":
             yield from self._with_basic(request, response, wanted)
             return
-        answer = yield self._token_request(challenge, wanted, request)
-        token = self._token(answer, wanted)
+        token = yield from self._fetched(challenge, wanted, request)
         self._authorize(request, token)
         response = yield request
         if response.status_code == 401:
@@ -187,6 +193,12 @@ class RegistryAuth(httpx.Auth):
         if response.status_code == 401:
             raise self._rejected(response, wanted, None)
         self._basic = True
+
+    def _fetched(
+        self, challenge: Challenge, wanted: Wanted, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, Token]:
+        answer = yield self._token_request(challenge, wanted, request)
+        return self._token(answer, wanted)
 
     def _token_request(self, challenge: Challenge, wanted: Wanted, request: httpx.Request) -> httpx.Request:
         realm = self._realm(challenge.get("realm"))

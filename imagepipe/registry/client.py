@@ -125,14 +125,20 @@ class RegistryClient:
             raise DigestMismatchError(f"{what}: the bytes have digest {found.digest}, the registry says {stated[:80]}")
         return found
 
-    def put_blob(self, repository: Repository, content: bytes, media_type: str) -> Descriptor:
+    def put_blob(self, repository: Repository, content: bytes, media_type: str, *, new: bool = False) -> Descriptor:
         """Stores a small blob in one piece unless the repository holds it, and returns its descriptor.
 
         Source: OCI distribution-spec v1.1 "POST then PUT"
+
+        Args:
+            repository: Where to.
+            content: Its bytes.
+            media_type: What they are, for the descriptor.
+            new: Nobody can have stored it before, so it is not looked for.
         """
         made = Descriptor(media_type, Digest.of(content), len(content))
         what = f"store blob {made.digest} in {repository}"
-        if self._has_blob(repository, made.digest, what):
+        if not new and self._has_blob(repository, made.digest, what):
             return made
         started = self.connections.ask(Ask("POST", repository, "blobs/uploads/", accept=(202,)), what)
         try:

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from imagepipe.errors import DigestMismatchError, NotFoundError, RefusedError, U
 from imagepipe.http.failure import asking
 from imagepipe.http.retry import settle
 from imagepipe.model import media
-from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact
 from imagepipe.model.manifest import Descriptor, Manifest, parse_manifest
 from imagepipe.model.reference import Pinned
@@ -125,23 +125,21 @@ class RegistryReferrers:
 
     def _stored(self, image: Pinned, subject: Descriptor, artifact: Artifact) -> Manifest | None:
         """Returns the stored manifest, or None where the registry does not show its blobs yet."""
+        # What was signed a moment ago is nowhere yet.
+        layer = self._client.put_blob(image.repository, artifact.content, artifact.layer_media_type, new=True)
+        config = self._client.put_blob(image.repository, _EMPTY, media.OCI_EMPTY)
         try:
-            return self._store(image, subject, artifact, media.OCI_MANIFEST)
-        except UnsupportedError:
-            # VIC's registry 2.6 takes Docker manifests only, and keeps every byte of one.
-            return self._store(image, subject, artifact, media.DOCKER_MANIFEST)
+            try:
+                return self._put(image, _manifest(subject, artifact, config, layer, media.OCI_MANIFEST))
+            except UnsupportedError:
+                # VIC's registry 2.6 takes Docker manifests only, and keeps every byte of one.
+                config = replace(config, media_type=_DOCKER_CONFIG)
+                return self._put(image, _manifest(subject, artifact, config, layer, media.DOCKER_MANIFEST))
         except NotFoundError:
             return None
 
-    def _store(self, image: Pinned, subject: Descriptor, artifact: Artifact, media_type: str) -> Manifest:
-        """Stores the manifest that attaches the artifact, in OCI's or in Docker's shape, and returns it."""
-        layer = self._client.put_blob(image.repository, artifact.content, artifact.layer_media_type)
-        docker = media_type == media.DOCKER_MANIFEST
-        config = self._client.put_blob(image.repository, _EMPTY, _DOCKER_CONFIG if docker else media.OCI_EMPTY)
-        raw = _manifest(subject, artifact, config, layer, media_type)
-        self._client.put_manifest(image.repository, raw, media_type, str(Digest.of(raw)))
-        made = parse_manifest(raw, media_type)
-        assert isinstance(made, Manifest)
+    def _put(self, image: Pinned, made: Manifest) -> Manifest:
+        self._client.put_manifest(image.repository, made.raw, made.media_type, str(made.digest))
         return made
 
     def _listed(self, image: Pinned, made: Sequence[Manifest]) -> bool | None:
@@ -182,12 +180,14 @@ class RegistryReferrers:
             yield
 
 
-def _manifest(subject: Descriptor, artifact: Artifact, config: Descriptor, layer: Descriptor, media_type: str) -> bytes:
-    """Returns the manifest that attaches the artifact, laid out as cosign does.
+def _manifest(
+    subject: Descriptor, artifact: Artifact, config: Descriptor, layer: Descriptor, media_type: str
+) -> Manifest:
+    """Returns the manifest that attaches the artifact, in OCI's or in Docker's shape, laid out as cosign does.
 
     Source: cosign v3.1.2 pkg/oci/remote/write.go; OCI image-spec v1.1 "Guidelines for Artifact Usage"
     """
-    return json_of(
+    raw = json_of(
         {
             "schemaVersion": 2,
             "mediaType": media_type,
@@ -198,3 +198,6 @@ def _manifest(subject: Descriptor, artifact: Artifact, config: Descriptor, layer
             "artifactType": artifact.artifact_type,
         }
     )
+    made = parse_manifest(raw, media_type)
+    assert isinstance(made, Manifest)
+    return made

@@ -68,6 +68,27 @@ def test_a_token_to_pull_does_not_serve_for_pushing() -> None:
     assert len(harbor.token_requests) == 2
 
 
+def test_who_wanted_a_token_once_is_not_asked_without_one_again() -> None:
+    harbor, now = HarborDouble(expires_in=300), Now()
+    registry = client(harbor, now=now)
+    registry.get(MANIFEST)
+    registry.put(MANIFEST, content=b"{}")
+    now.seconds += 300
+    registry.get(MANIFEST)
+    assert [request.url.path for request in harbor.seen] == [MANIFEST, *["/service/token", MANIFEST] * 3]
+
+
+def test_a_right_that_is_missing_for_the_second_thing_is_told_with_one_question() -> None:
+    harbor = HarborDouble(rights={("bob", "pa55"): ["pull"]})
+    registry = client(harbor)
+    registry.get(MANIFEST)
+    with pytest.raises(PermissionRefusedError, match=r"bob may not push p/r at vic\.example"):
+        registry.put(MANIFEST, content=b"{}")
+    assert len(harbor.token_requests) == 2
+    harbor.rights["bob", "pa55"] = ["pull", "push"]
+    assert registry.put(MANIFEST, content=b"{}").status_code == 200
+
+
 def test_a_token_is_fetched_anew_before_it_expires() -> None:
     harbor, now = HarborDouble(expires_in=300), Now()
     registry = client(harbor, now=now)

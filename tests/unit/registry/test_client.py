@@ -205,6 +205,12 @@ def test_a_blob_that_is_there_is_not_sent() -> None:
     assert script.methods == ["HEAD"]
 
 
+def test_a_blob_that_nobody_can_have_stored_is_not_looked_for() -> None:
+    script = upload("/v2/p/r/blobs/uploads/7", put=httpx.Response(201), known=[200])
+    script.client.put_blob(REPOSITORY, b"blob", "text/plain", new=True)
+    assert script.methods == ["POST", "PUT"]
+
+
 def test_a_blob_whose_upload_is_gone_may_have_arrived() -> None:
     script = upload("/v2/p/r/blobs/uploads/7", put=httpx.Response(404), known=[404, 200])
     script.client.put_blob(REPOSITORY, b"blob", "text/plain")
