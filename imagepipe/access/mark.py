@@ -1,12 +1,12 @@
 """Marks a robot in Harbor itself until its secret is handed over: else nobody knows that nobody has it.
 
-Nobody can ask a command for what it holds, and whoever runs us may keep nothing from run to run. So a robot is made
-with a description that says so, and these words go once the command has taken the secret. Whenever a run dies,
+Nobody can ask a command for what it holds, and whoever runs us may keep nothing from run to run, no folder either. So
+a robot is made with a description that says so, and these words go once its secret is taken. Whenever a run dies,
 
 - before the robot is there, nothing has happened;
-- until the words are gone, the next plan finds them: another robot takes the place of this one. Where the command had
-  taken the secret just before, that is once more than needed, and the safe side;
-- after that, the command has the secret.
+- until the words are gone, the next plan finds them: another robot takes the place of this one. Where the secret had
+  been taken just before, that is once more than needed, and the safe side;
+- after that, the secret is where it belongs.
 
 A run that comes by while the command is still at work finds the words too, and replaces the robot: then the first one
 ends in an error that says so, for nobody knows which of the two secrets was taken last.

@@ -15,7 +15,7 @@ from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
 from imagepipe.cli.applying import applied_document, describe, outcome, summary
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.review import review
-from imagepipe.cli.secrets import StdinForm, ToCommand, command_of, delivery
+from imagepipe.cli.secrets import StdinForm, ToCommand, command_of, delivery, under_mark
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import clean, table
 from imagepipe.errors import (
@@ -252,7 +252,8 @@ def _delivery(
         return nowhere, nullcontext
     if folder is not None:
         folder.check()
-        return folder.deliver, folder.making
+        # What a folder remembers is gone with the machine; who may not note it in Harbor has nothing better.
+        return under_mark(folder.deliver, admin) or (folder.deliver, folder.making)
     if taker is None:
         hint = "add --secrets FOLDER, or --to-command COMMAND"
         raise UsageError("this makes robots, and their secrets have to go somewhere", hint=hint)

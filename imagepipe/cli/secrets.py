@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from imagepipe.model.access import RobotSecret
     from imagepipe.ports.administration import Administration
 
-__all__ = ["EnvName", "OutFile", "StdinForm", "ToCommand", "command_of", "delivery", "delivery_document", "place_of"]
+__all__ = [
+    "EnvName",
+    "OutFile",
+    "StdinForm",
+    "ToCommand",
+    "command_of",
+    "delivery",
+    "delivery_document",
+    "place_of",
+    "under_mark",
+]
 
 _FORMS = ("secret", "env", "json")
 
@@ -101,18 +111,27 @@ def delivery(
     """Returns what takes a new robot's secret to a place, and what the robot is made within until it is there."""
     from contextlib import nullcontext
 
-    from imagepipe.access.mark import HandoverMark, can_mark
-
     if place.readable:
         return place.deliver, nullcontext
-    if not can_mark(admin.callers.caller()):
+    marked = under_mark(place.deliver, admin)
+    if marked is None:
         told = (
             "a robot may change no robot, so none is marked until its secret is taken: if this run is killed, no later "
             "one can tell that nobody has it; then `imagepipe robot rotate` makes another"
         )
         session.sink(Warned(str(place), told))
-        return place.deliver, nullcontext
-    mark = HandoverMark(admin.require_robots(), place.deliver)
+    return marked or (place.deliver, nullcontext)
+
+
+def under_mark(
+    take: Callable[[RobotSecret], None], admin: Administration
+) -> tuple[Callable[[RobotSecret], None], Making] | None:
+    """Returns the same for secrets whose robots bear a mark in Harbor until they are taken; None: we may leave none."""
+    from imagepipe.access.mark import HandoverMark, can_mark
+
+    if not can_mark(admin.callers.caller()):
+        return None
+    mark = HandoverMark(admin.require_robots(), take)
     return mark.deliver, mark.making
 
 

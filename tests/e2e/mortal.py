@@ -129,7 +129,7 @@ def _watch(fate: _Fate) -> None:
 def _path(url: str) -> str:
     """Returns a path without what differs from run to run."""
     path = re.sub(r"^https?(\+docker)?://[^/]+", "", url).partition("?")[0]
-    return _named(re.sub(r"(uploads/)[0-9a-f-]{30,}", r"\1*", path))
+    return _named(re.sub(r"(uploads/)[0-9a-f-]{30,}|((?:members|robots)/)\d+$", r"\1\2*", path))
 
 
 def _named(text: str) -> str:
