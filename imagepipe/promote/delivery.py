@@ -17,6 +17,7 @@ from imagepipe.model.host import TargetKind
 from imagepipe.model.ledger import LATE, Hold, RecordKind
 from imagepipe.model.promotion import Arrival, PromotionPlan, PromotionRecord, TargetPlan, TargetResult
 from imagepipe.model.reference import Reference
+from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.linking import Linker, put
 from imagepipe.promote.outbox import Outbox, Waiting
 from imagepipe.promote.ports import World
@@ -111,7 +112,8 @@ class _Letter:
 
     def _linker(self, without: Sequence[Digest] = ()) -> Linker:
         plan = PromotionPlan(str(self._image), self._image, self._plans(), ())
-        return Linker(plan, self._record, self._signatory, self._world, jobs=self._jobs, without=without)
+        ledger = Ledger(self._world, also=(self._signatory,), without=without)
+        return Linker(plan, self._record, self._signatory, self._world, jobs=self._jobs, ledger=ledger)
 
     def _plans(self) -> tuple[TargetPlan, ...]:
         pin = self._image.repository.pin

@@ -7,6 +7,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import merge
 from typing import Any, Final
 
 from imagepipe import fanout
@@ -42,6 +43,8 @@ _KINDS: Final = {
 # What every image has of its own, or what a chain holds already; the rest is what somebody decided about an image.
 _USUAL: Final = (PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, PROMOTION_PREDICATE)
 _JOBS: Final = 8
+# Times are whole seconds: of two things in one, what is named first here came first. All else is about what was built.
+_ORDER: Final = ("approval", "promotion", "rejection", "rollback")
 # Where each kind of statement says when it was made.
 _TIMES: Final = ("finishedOn", "rejectedOn", "approvedOn")
 
@@ -120,7 +123,7 @@ def timeline(
         approvers: Whose approvals count, and nothing else that they sign.
     """
     found = [_happening(image.digest, finding) for finding in attached(image, trusted, approvers, world.reader)]
-    return tuple(sorted(found, key=lambda one: one.at))
+    return tuple(sorted(found, key=_when))
 
 
 def attached(
@@ -255,7 +258,12 @@ def merged(found: Sequence[Chain], beside: Sequence[Happening] = ()) -> tuple[Ha
             known = records.get(place.record)
             both = replace(known, targets=known.targets + one.targets, why=known.why or one.why) if known else one
             records[place.record] = both
-    return tuple(sorted([*records.values(), *beside], key=lambda one: one.at))
+    placed = sorted(records.values(), key=lambda one: one.at)  # within a second, as the chain says
+    return tuple(merge(placed, sorted(beside, key=_when), key=_when))
+
+
+def _when(one: Happening) -> tuple[str, int]:
+    return one.at, _ORDER.index(one.kind) if one.kind in _ORDER else -1
 
 
 def _placed(target: str, place: Place, latest: str) -> Happening:

@@ -100,14 +100,16 @@ class Ledger:
     Args:
         world: What is asked.
         also: Who is believed beside the signers of a target's policy: ourselves, when we write.
+        without: Records that are never the newest.
 
     Attributes:
         reader: What it reads with, for others who look at the same images.
     """
 
-    def __init__(self, world: World, *, also: Sequence[Signatory] = ()) -> None:
+    def __init__(self, world: World, *, also: Sequence[Signatory] = (), without: Sequence[Digest] = ()) -> None:
         self._world = world
         self._also = tuple(also)
+        self._without = tuple(without)
         self.reader = world.reader.remembering()
         # By image, whom we believe, and since when; "" for everything.
         self._read: dict[tuple[Pinned, tuple[Signatory, ...], str], tuple[Finding, ...]] = {}
@@ -115,20 +117,17 @@ class Ledger:
         self._heads = Once[tuple[Repository, Target], _Head](lambda key: self._find_head(*key))
         self._manifests = Once(world.source.manifest)
 
-    def newest(
-        self, repository: Repository, target: Target, near: Iterable[Digest] = (), *, without: Sequence[Digest] = ()
-    ) -> Entry | None:
+    def newest(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Entry | None:
         """Returns the newest proven record of a target, also where the tag is behind.
 
         Args:
             repository: Whose images.
             target: Where they were promoted to.
             near: Images whose records are looked at beside those of the tag's image and of the one before it.
-            without: Records that do not count.
         """
         head = self._heads((repository, target)).entry
         since = _shortly_before(head) if head else ""
-        return self._newest(repository, target, head, near, since=since, without=without)
+        return self._newest(repository, target, head, near, since=since)
 
     def head(self, repository: Repository, target: Target) -> Digest | None:
         """Returns the record that the target's tag points at now, unproven, or None where there is no such tag."""
@@ -179,13 +178,12 @@ class Ledger:
         near: Iterable[Digest],
         *,
         since: str,
-        without: Sequence[Digest] = (),
     ) -> Entry | None:
         images = dict.fromkeys(near)
         if head is not None:
             images |= dict.fromkeys([head.image, *_before(head)])
         known = [entry for image in images for entry in self._entries(repository.pin(image), target, since)]
-        counted = (entry for entry in (*known, *([head] if head else [])) if entry.record not in without)
+        counted = (entry for entry in (*known, *([head] if head else [])) if entry.record not in self._without)
         return max(counted, key=lambda entry: entry.order, default=None)
 
     def _walk(self, repository: Repository, target: Target, newest: Entry | None, breaks: list[str]) -> Iterator[Place]:

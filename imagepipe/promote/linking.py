@@ -22,7 +22,7 @@ from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.plan import holdings
 from imagepipe.promote.ports import World
 
-__all__ = ["Linker", "put"]
+__all__ = ["Linker", "look_ahead", "put"]
 
 # So many images may lose their records before a chain cannot be followed any further.
 _EARLIER = 8
@@ -40,7 +40,7 @@ class Linker:
         signatory: Who will sign it.
         world: What is asked.
         jobs: Targets asked at once.
-        without: Records of the same event that found their places taken.
+        ledger: Where the newest records are looked for, and our own count.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Linker:
         world: World,
         *,
         jobs: int,
-        without: Sequence[Digest] = (),
+        ledger: Ledger,
     ) -> None:
         self._plan, self._record, self._signatory, self._world = plan, record, signatory, world
         self._jobs = jobs
-        self._ledger = Ledger(world, also=(signatory,))
+        self._ledger = ledger
         repository = plan.image.repository
         good = {result.target for result in record.targets if result.arrival.good}
         # A record that was attached when we were stopped before its tag moved: its image is on the target.
@@ -63,7 +63,7 @@ class Linker:
         found = fanout.each(
             [one.target for one in plan.targets],
             lambda target: self._ledger.newest(
-                repository, target, near=(plan.image.digest, *held.get(target.name, ())), without=without
+                repository, target, near=(plan.image.digest, *held.get(target.name, ()))
             ),
             jobs=jobs,
         )
@@ -172,6 +172,17 @@ class Linker:
         link = newest.link
         earlier = dict.fromkeys((*([link.previous.image] if link.previous else []), *link.earlier))
         return Link(link.sequence + 1, Previous(newest.record, newest.image), holds, tuple(earlier)[:_EARLIER])
+
+
+def look_ahead(plan: PromotionPlan, signatory: Signatory, world: World, *, jobs: int) -> Ledger:
+    """Returns a ledger that has read each target's newest records: while targets pull, there is time for that.
+
+    Who comes meanwhile is noticed as ever: by a tag that has moved since. What cannot be read is asked for again.
+    """
+    ledger, repository = Ledger(world, also=(signatory,)), plan.image.repository
+    targets = [one.target for one in plan.targets]
+    fanout.each(targets, lambda target: ledger.newest(repository, target, near=(plan.image.digest,)), jobs=jobs)
+    return ledger
 
 
 def put(linker: Linker, again: Callable[[Sequence[Digest]], Linker], write: Callable[[Linker], Digest]) -> Digest:

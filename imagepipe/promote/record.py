@@ -25,7 +25,8 @@ from imagepipe.promote.activate import Results, activate
 from imagepipe.promote.bundle import deliver
 from imagepipe.promote.copying import copy
 from imagepipe.promote.execute import Item
-from imagepipe.promote.linking import Linker, put
+from imagepipe.promote.ledger import Ledger
+from imagepipe.promote.linking import Linker, look_ahead, put
 from imagepipe.promote.ports import World
 from imagepipe.subject import Subject, find_subject
 
@@ -135,6 +136,23 @@ class _Order:
     told: Mapping[Target, Callable[[], HostInfo]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """What records are written with: by whom, and what waits for each plan's ledger; none where none is written."""
+
+    signatory: Signatory
+    jobs: int
+    ledgers: Mapping[PromotionPlan, Callable[[], Ledger]]
+
+    @classmethod
+    def opened(cls, plans: Sequence[PromotionPlan], signatory: Signatory, world: World, jobs: int) -> "_Book":
+        """Begins to read the ledgers, for which there is time while targets pull."""
+        plans = () if world.keep is not None else plans
+        return cls(
+            signatory, jobs, begin_each(plans, lambda plan: look_ahead(plan, signatory, world, jobs=jobs), jobs=1)
+        )
+
+
 def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple[Promotion, ...]:
     subjects = [_subject(plan, world) for plan in plans]
     signatory = world.writer.signatory()  # a promotion that could not be put on record is not begun
@@ -143,6 +161,7 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
             copy(plan.copying, world)
     started = world.clock.now()
     loads, names = _loads(plans, subjects, _point_carriers(plans, subjects, world, order)), plans[0].activate
+    book = _Book.opened(plans, signatory, world, order.jobs)
     results = _deliver(loads, names, world, order)
     if names:
         results = activate(loads, results, names, world)
@@ -162,7 +181,7 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
             broken_locks=order.held.broken,
             beside=plan.beside,
         )
-        done.append(_recorded(plan, subject, record, signatory, world, order.jobs))
+        done.append(_recorded(plan, subject, record, book, world))
     return tuple(done)
 
 
@@ -186,16 +205,14 @@ def _deliver(loads: Sequence[Sequence[Item]], names: Sequence[str], world: World
     }
 
 
-def _recorded(
-    plan: PromotionPlan, subject: Subject, record: PromotionRecord, signatory: Signatory, world: World, jobs: int
-) -> Promotion:
+def _recorded(plan: PromotionPlan, subject: Subject, record: PromotionRecord, book: _Book, world: World) -> Promotion:
     try:
         if world.keep is not None:
             with step(world.events, "keep", str(plan.image)):
                 world.keep(plan, record)
             return Promotion(plan, record.targets, None)
         with step(world.events, "record", str(plan.image)) as note:
-            attached = _put_on_record(plan, record, subject.manifest.descriptor, signatory, world, jobs)
+            attached = _put_on_record(plan, record, subject.manifest.descriptor, book, world)
             note.detail = str(attached)
     except ImagepipeError as error:
         # The hosts hold the image already: the caller must hear both what was done and that it is not on record.
@@ -204,21 +221,24 @@ def _recorded(
 
 
 def _put_on_record(
-    plan: PromotionPlan, record: PromotionRecord, subject: Descriptor, signatory: Signatory, world: World, jobs: int
+    plan: PromotionPlan, record: PromotionRecord, subject: Descriptor, book: _Book, world: World
 ) -> Digest:
     """Returns the record that says what was done, at the end of each target's chain."""
 
-    def link(without: Sequence[Digest]) -> Linker:
-        return Linker(plan, record, signatory, world, jobs=jobs, without=without)
+    def link(ledger: Ledger) -> Linker:
+        return Linker(plan, record, book.signatory, world, jobs=book.jobs, ledger=ledger)
+
+    def again(without: Sequence[Digest]) -> Linker:
+        return link(Ledger(world, also=(book.signatory,), without=without))
 
     def write(linker: Linker) -> Digest:
         statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())
         return world.writer.add(plan.image, subject, statement).manifest
 
-    linker = link(())
+    linker = link(book.ledgers[plan]())
     existing = linker.existing()
     if existing is None:
-        return put(linker, link, write)
+        return put(linker, again, write)
     linker.point_at(existing)
     return existing
 

@@ -105,7 +105,9 @@ def test_without_what_was_kept_there_is_no_way_back_and_a_changed_record_is_not_
     file.write_text(whole)
     sent = ledger.cli.run(*send).ok().json()
     assert (sent["waiting"], sent["sent"][0]["image"]) == ([], one)
-    assert ledger.history()["entries"][-1]["record"] == sent["sent"][0]["record"]
+    # What happened on two targets within one second has no order.
+    on_vch_a = [row for row in ledger.history()["entries"] if row["targets"][0]["target"] == "vch-a"]
+    assert on_vch_a[-1]["record"] == sent["sent"][0]["record"]
 
 
 def test_containers_go_back_offline_to_the_digest_that_is_asked_for_whatever_a_stale_name_means(

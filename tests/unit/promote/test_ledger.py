@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,13 +29,13 @@ from imagepipe.model.evidence import (
     TrustPolicy,
 )
 from imagepipe.model.host import Container, Target, TargetKind
-from imagepipe.model.ledger import Entry, RecordKind, head_tag
+from imagepipe.model.ledger import Entry, Link, RecordKind, head_tag
 from imagepipe.model.manifest import Descriptor, Index, Manifest
 from imagepipe.model.promotion import Arrival, PromotionPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.drift import DriftKind
-from imagepipe.promote.history import chains, decisions, merged, timeline
-from imagepipe.promote.ledger import Chain, Ledger, Standing
+from imagepipe.promote.history import Happening, chains, decisions, merged, timeline
+from imagepipe.promote.ledger import Chain, Ledger, Place, Standing
 from imagepipe.promote.plan import make_plan, observe
 from imagepipe.promote.record import Promotion, apply
 from imagepipe.promote.reject import reject
@@ -588,6 +589,67 @@ def test_who_is_overtaken_while_writing_a_record_writes_it_again_after_the_other
     assert chain.notes == ("sequence 2 was taken meanwhile, and stands again after it",)
 
 
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Waits for what another thread does, at most five seconds."""
+    started = time.monotonic()
+    while not holds() and time.monotonic() < started + 5.0:
+        time.sleep(0.01)
+    return holds()
+
+
+def test_the_ledger_is_read_while_targets_pull_and_who_comes_then_is_noticed() -> None:
+    yard = Yard()
+    (one,) = yard.promoted(1)
+    two, three = yard.image(), yard.image()
+    elsewhere = Yard(replace(yard.small, signer=MemorySigner(CI)))
+    faults, calls, read = yard.small.hosts["vch-a"].faults, yard.small.registry.calls, list[bool]()
+    plan = make_plan("two", Reference(BARE, digest=two.digest), [yard.target], yard.small.world())
+    looked = calls.count("list")
+
+    def meanwhile() -> None:
+        faults.during_pull = None
+        read.append(eventually(lambda: calls.count("list") > looked))
+        elsewhere.promote(three)
+
+    faults.during_pull = meanwhile
+    done = apply(plan, yard.small.world())
+    assert read == [True]
+    chain = yard.chain()
+    assert [entry.image for entry in chain.entries] == [one.digest, three.digest, two.digest]
+    assert yard.head() == done.record
+    assert not chain.breaks
+
+
+class Restarting(MemoryRegistry):
+    """A registry that does not say what is attached while it is restarted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away, self.refused = False, 0
+
+    def list(self, image: Pinned) -> tuple[Descriptor, ...]:
+        if self.away:
+            self.refused += 1
+            raise UnavailableError("starting")
+        return super().list(image)
+
+
+def test_a_ledger_that_cannot_be_read_while_targets_pull_is_read_after_that() -> None:
+    registry = Restarting()
+    yard = Yard(Small(registry))
+    yard.promoted(1)
+    plan = make_plan("two", Reference(BARE, digest=yard.image().digest), [yard.target], yard.small.world())
+    registry.away = True
+
+    def started() -> None:
+        assert eventually(lambda: registry.refused > 0)
+        registry.away = False
+
+    yard.small.hosts["vch-a"].faults.during_pull = started
+    assert apply(plan, yard.small.world()).record_error is None
+    assert [entry.link.sequence for entry in yard.chain().entries] == [1, 2]
+
+
 def test_who_is_overtaken_again_and_again_gives_up_after_some_records() -> None:
     yard = Yard()
     yard.promoted(1)
@@ -729,6 +791,27 @@ def test_an_images_history_tells_all_that_is_attached_and_what_is_not_proven() -
     assert ("?", "UNVERIFIED") in kinds
     assert [entry.at for entry in told] == sorted(entry.at for entry in told)
     assert two.digest != one.digest
+
+
+def test_what_happened_within_one_second_is_told_in_the_order_in_which_one_thing_follows_another() -> None:
+    image, second = Digest.of(b"image"), "2026-01-02T03:04:05Z"
+    promoted, rolled_back = RecordKind.PROMOTION, RecordKind.ROLLBACK
+
+    def decided(kind: str, at: str = second) -> Happening:
+        return Happening(at, kind, image, Digest.of(f"{kind} {at}".encode()), Standing.VERIFIED)
+
+    def chain(*kinds: RecordKind) -> Chain:
+        places = list[Place]()
+        for sequence, kind in enumerate(kinds, start=1):
+            link, record = Link(sequence, None, ()), Digest.of(str(sequence).encode())
+            entry = Entry(record, image, "vch-a", kind, "promoted", image, link, "", "", second, "ci")
+            places.append(Place(sequence, record, image, Standing.VERIFIED, entry))
+        return Chain("vch-a", tuple(places), ())
+
+    beside = [decided("rejection"), decided("approval"), decided("rejection", "2026-01-02T03:04:04Z")]
+    told = merged([chain(promoted, rolled_back)], beside)
+    assert [one.kind for one in told] == ["rejection", "approval", "promotion", "rejection", "rollback"]
+    assert [one.kind for one in merged([chain(rolled_back, promoted)])] == ["rollback", "promotion"]
 
 
 def test_a_repository_s_history_tells_what_was_decided_about_its_images() -> None:
