@@ -159,7 +159,12 @@ class Building:
         with step(self._sink, "start", name):
             engine = str(layout.engine_socket(name)) if own else ground.places.build.removeprefix("unix://")
             argv = standins.vch(
-                layout, ground.places, name, engine_socket=engine, certificate=ground.certificates[name]
+                layout,
+                ground.places,
+                name,
+                engine_socket=engine,
+                engine_data=layout.engine_data(name) if own else None,
+                certificate=ground.certificates[name],
             )
             process = self._start(name, ground.within(layout, name, argv))
             url = ground.places.targets[name].replace("tcp://", "https://") + "/_ping"

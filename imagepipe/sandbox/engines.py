@@ -122,7 +122,7 @@ def _daemon_settings(layout: Layout, spec: EngineSpec) -> dict[str, Any]:
     folder = layout.engine(spec.name)
     settings: dict[str, Any] = {
         "hosts": [f"unix://{layout.engine_socket(spec.name)}"],
-        "data-root": str(folder / "data"),
+        "data-root": str(layout.engine_data(spec.name)),
         "exec-root": str(folder / "exec"),
         "pidfile": str(folder / "dockerd.pid"),
         "log-level": "warn",

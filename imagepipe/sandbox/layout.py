@@ -180,6 +180,10 @@ class Layout:
         """Returns the folder of an engine: data, runtime state, socket and own `/etc/docker`."""
         return self.directory / "engines" / name
 
+    def engine_data(self, name: str) -> Path:
+        """Returns the folder in which an engine keeps images and containers."""
+        return self.engine(name) / "data"
+
     def engine_socket(self, name: str) -> Path:
         """Returns an engine's unix socket."""
         return self.engine(name) / "docker.sock"

@@ -146,8 +146,16 @@ def sigstore(layout: Layout, places: Places) -> list[str]:
     return _module(layout, "sigstore", "sigstore", settings)
 
 
-def vch(layout: Layout, places: Places, name: str, *, engine_socket: str, certificate: tuple[Path, Path]) -> list[str]:
-    """Returns the command of one VCH's facade before its engine."""
+def vch(
+    layout: Layout,
+    places: Places,
+    name: str,
+    *,
+    engine_socket: str,
+    engine_data: Path | None,
+    certificate: tuple[Path, Path],
+) -> list[str]:
+    """Returns the command of one VCH's facade before its engine; `engine_data` is None where the engine is not ours."""
     settings = {
         "listen": _listen(places.targets[name].removeprefix("tcp://")),
         "tls": {
@@ -156,6 +164,7 @@ def vch(layout: Layout, places: Places, name: str, *, engine_socket: str, certif
             "client_ca_file": str(layout.pki(name) / "ca.pem"),
         },
         "engine_socket": engine_socket,
+        "engine_data": str(engine_data) if engine_data else None,
         "name": name,
         "vic_version": _VIC_VERSION,
         "registry_ca_files": {places.registry: str(layout.registry_ca)},

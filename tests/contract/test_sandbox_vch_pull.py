@@ -63,6 +63,27 @@ def test_a_second_pull_is_up_to_date() -> None:
     assert lines[-1] == {"status": "Status: Image is up to date for proj/app:1"}
 
 
+def test_a_pull_ends_when_its_layers_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, sync = tmp_path / "asked", tmp_path / "sync"
+    sync.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    sync.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    async def scene() -> list[dict[str, Any]]:
+        small = Small(engine_data="/engine")
+        small.registry.add("proj/app", "1", image())
+        lines = await small.pull(NAME, "1")
+        await small.pull(NAME, "1")
+        sync.write_text("#!/bin/sh\nexit 1\n")
+        small.registry.add("proj/app", "2", image("2"))
+        return [lines[-1], *await small.pull(NAME, "2")]
+
+    whole, *cut = asyncio.run(scene())
+    assert whole == {"status": "Status: Downloaded newer image for proj/app:1"}
+    assert asked.read_text() == "--file-system /engine\n"
+    assert last_error(cut) == STORE_FAILED
+
+
 def test_the_engine_pulls_the_digest_and_not_the_tag() -> None:
     async def scene() -> tuple[Built, list[tuple[str, str]]]:
         small, built = Small(), image()

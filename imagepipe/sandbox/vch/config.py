@@ -12,11 +12,15 @@ DEFAULT_PORT = 2376
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The facade's settings; every path is absolute or relative to the working directory."""
+    """The facade's settings; every path is absolute or relative to the working directory.
+
+    `engine_data` is the folder in which the engine below keeps layers; empty where it is not ours to look at.
+    """
 
     host: str
     port: int
     engine_socket: str
+    engine_data: str = ""
     cert_file: str = ""
     key_file: str = ""
     client_ca_file: str = ""

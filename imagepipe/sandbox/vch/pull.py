@@ -145,6 +145,8 @@ class _Pull:
             if value["status"] == "Pull complete":
                 done.add(value["id"])
             yield value
+        if not await self._facade.write_out():
+            raise PullError(STORE_FAILED)
         for layer in self._new:
             if _short(layer.blob) not in done:
                 yield _progress(layer, "Download complete")
