@@ -40,7 +40,7 @@ class Linker:
         signatory: Who will sign it.
         world: What is asked.
         jobs: Targets asked at once.
-        ledger: Where the newest records are looked for, and our own count.
+        ledger: Where each target's newest record is looked for; our own records are believed there, too.
     """
 
     def __init__(

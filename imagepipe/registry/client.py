@@ -116,7 +116,10 @@ class RegistryClient:
         return tuple(found)
 
     def read(self, repository: Repository, at: str, what: str, *, expected: Digest | None = None) -> Manifest | Index:
-        """Returns the manifest or index at a tag or digest, proven against `expected` and the registry's own digest."""
+        """Returns the manifest or index at a tag or digest, proven against `expected` and the registry's own digest.
+
+        What was proven to be `expected` before is not asked for again.
+        """
         known = self._proven.get(repository.pin(expected)) if expected else None
         if known is not None:
             return known

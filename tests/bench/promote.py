@@ -1,8 +1,9 @@
 """`imagepipe promote` to one target against `docker pull` there: by digest to an engine, by tag to a VCH.
 
 Of two images of one size, each goes to one target by us and to the other target by the docker command, so both are new
-to whoever fetches them. Ours waits for the target's disk, and theirs does not: to create the container that proves
-an image, the kernel writes what the pull left in memory. `BENCH_DIR=/dev/shm` measures without.
+to whoever fetches them. On an engine ours waits for the disk, and theirs does not: to create the container that proves
+an image, the kernel writes what the pull left in memory. A VCH's pull itself ends with its layers on disk.
+`BENCH_DIR=/dev/shm` measures without a disk.
 
     .venv/bin/python tests/bench/promote.py [MIB:ROUNDS]...
 """
@@ -14,7 +15,7 @@ from typing import Final
 from tests.bench.images import Bench, Work, opened
 from tests.bench.measure import Comparison, report
 
-SIZES: Final = ("100:4", "1024:2")
+SIZES: Final = ("100:4", "1024:4")
 ENGINE: Final = "engine-a"
 VCH: Final = "vch-a"
 
