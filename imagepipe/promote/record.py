@@ -114,7 +114,8 @@ def apply_all(
     Raises:
         GateError: A gate said no; no host was touched.
         IdentityError: There is nobody to sign the records; no host was touched.
-        StalePlanError: The image behind a plan is gone or another, or what `still` raises.
+        NotFoundError: The image behind a plan is gone.
+        StalePlanError: It is another, or what `still` raises.
         UnavailableError: Another promotion is at one of the targets; no host was touched.
     """
     check_gates(*plans)
@@ -186,7 +187,11 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
 
 
 def _subject(plan: PromotionPlan, world: World) -> Subject:
-    subject = find_subject(Reference(plan.source.repository, digest=plan.source.digest), world.source)
+    reference = Reference(plan.source.repository, digest=plan.source.digest)
+    if world.keep is None:
+        # Who waited for a lock may have waited for long, and to put a tag on what was deleted meanwhile brings it back.
+        world.source.resolve(reference)
+    subject = find_subject(reference, world.source)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
     return subject

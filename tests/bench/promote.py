@@ -15,7 +15,7 @@ from typing import Final
 from tests.bench.images import Bench, Work, opened
 from tests.bench.measure import Comparison, report
 
-SIZES: Final = ("100:4", "1024:4")
+SIZES: Final = ("100:4", "1024:6")
 ENGINE: Final = "engine-a"
 VCH: Final = "vch-a"
 

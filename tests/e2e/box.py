@@ -38,10 +38,11 @@ class Host:
 
     def get(self, path: str, **params: str) -> httpx.Response:
         """Returns the answer to a GET."""
-        tls = trusting(self.cert_path / "ca.pem", self.cert_path) if self.cert_path else False
-        transport = httpx.HTTPTransport(uds=self.socket) if self.socket else httpx.HTTPTransport(verify=tls)
-        with httpx.Client(transport=transport, base_url=self.url, timeout=20.0) as client:
-            return client.get(path, params=params)
+        return self._ask("GET", path, params)
+
+    def delete(self, path: str) -> None:
+        """Deletes what is there."""
+        assert self._ask("DELETE", path, {}).is_success, path
 
     def holds(self, pinned: str) -> bool:
         """Tells whether the host knows `repository@digest`."""
@@ -60,6 +61,12 @@ class Host:
     def volumes(self) -> list[str]:
         """Returns the names of all volumes."""
         return [row["Name"] for row in self.get("/v1.25/volumes").json()["Volumes"] or ()]
+
+    def _ask(self, method: str, path: str, params: Mapping[str, str]) -> httpx.Response:
+        tls = trusting(self.cert_path / "ca.pem", self.cert_path) if self.cert_path else False
+        transport = httpx.HTTPTransport(uds=self.socket) if self.socket else httpx.HTTPTransport(verify=tls)
+        with httpx.Client(transport=transport, base_url=self.url, timeout=20.0) as client:
+            return client.request(method, path, params=params)
 
 
 @dataclass(slots=True)

@@ -79,3 +79,24 @@ def test_a_lock_that_a_killed_machine_left_is_broken_with_a_reason_that_goes_on_
     (record,) = box.registry.records("es-sandbox/left-locked", image.partition("@")[2])
     assert record["reason"] == reason
     assert sorted(one["target"] for one in record["brokenLocks"]) == sorted(TARGETS)
+
+
+@pytest.mark.usefixtures("unlocked")
+def test_what_is_deleted_while_a_lock_is_waited_for_is_not_brought_back(
+    box: Box, cli: Cli, elsewhere: dict[str, str]
+) -> None:
+    repository, to = "es-sandbox/deleted-meanwhile", ("--to", "vch-a", "--yes", "--progress", "plain", "--json")
+    held, gone = (box.registry.push(repository, tag, hand_made(f"deleted {tag}")) for tag in ("1", "2"))
+    for image in (held, gone):
+        cli.run("sign", image).ok()
+    with box.registry_faults(rules=[SLOW_TO_STORE]):
+        cli.signalled("promote", held, *to, when=r"^ok promote ", number=signal.SIGKILL)
+
+    def meanwhile(_: object) -> None:
+        box.admin.delete(repository, gone.partition("@")[2])
+        box.host("vch-a").delete("/v1.25/volumes/imagepipe-lock")
+
+    waited = cli.disturbed("promote", gone, *to, when="another promotion", act=meanwhile, env=elsewhere)
+    waited.fails(4, "MANIFEST_UNKNOWN|not found", kind="not_found")
+    assert not box.host("vch-a").holds(gone)
+    cli.run("digest", gone).fails(4, "not found", kind="not_found")

@@ -90,7 +90,9 @@ def test_a_manifest_with_a_digest_of_another_kind_is_refused() -> None:
 def test_what_has_a_digest_is_read_once_and_what_has_a_tag_each_time() -> None:
     made = image()
     by_digest = ("GET", f"manifests/{made.digest}")
-    script = Script({by_digest: [httpx.Response(404), body(made)], ("GET", "manifests/1"): body(made)})
+    script = Script(
+        {by_digest: [httpx.Response(404), body(made), httpx.Response(404)], ("GET", "manifests/1"): body(made)}
+    )
     client, pinned = script.client, REPOSITORY.pin(made.digest)
     with pytest.raises(NotFoundError):
         client.manifest(pinned)
@@ -99,6 +101,9 @@ def test_what_has_a_digest_is_read_once_and_what_has_a_tag_each_time() -> None:
     for _ in range(2):
         assert client.read(REPOSITORY, "1", "read it") == made
     assert script.methods == ["GET"] * 4
+    # Whether it is still there is asked each time.
+    with pytest.raises(NotFoundError):
+        client.resolve(Reference(REPOSITORY, digest=made.digest))
 
 
 def test_a_manifest_above_four_mebibytes_is_refused() -> None:
