@@ -168,7 +168,7 @@ def test_what_a_robot_that_makes_robots_died_with_is_told_by_the_folder_alone(
     file.write_text(f"version: 1\nprojects:\n  {project}: {{unmanaged: keep, robots: {robot}}}\n")
     apply = ("access", "apply", str(file), "--secrets", str(secrets), "--yes")
 
-    died = mortals.live(*apply, death=Death("POST /api/v2.0/robots", 2))
+    died = mortals.live(*apply, death=Death("POST /api/v2.0/robots"))
     assert died.code == -signal.SIGKILL, died
     (row,) = lee("robot", "list", project).ok().out.splitlines()
     assert row.split("\t")[::4] == [f"robot${project}+ci", ""]
