@@ -187,11 +187,8 @@ def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple
 
 
 def _subject(plan: PromotionPlan, world: World) -> Subject:
-    reference = Reference(plan.source.repository, digest=plan.source.digest)
-    if world.keep is None:
-        # Who waited for a lock may have waited for long, and to put a tag on what was deleted meanwhile brings it back.
-        world.source.resolve(reference)
-    subject = find_subject(reference, world.source)
+    # Who waited for a lock may have waited for long, and to put a tag on what was deleted meanwhile brings it back.
+    subject = find_subject(Reference(plan.source.repository, digest=plan.source.digest), world.source)
     if any(target.image.digest != subject.platform.digest for target in plan.targets):
         raise StalePlanError(f"the plan for {plan.image} no longer matches the registry", hint="make a new plan")
     return subject

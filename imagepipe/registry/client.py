@@ -50,8 +50,6 @@ class RegistryClient:
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
         self._tagging: dict[Reference, threading.Lock] = {}
-        # What has a digest never changes: it is asked for once.
-        self._proven: dict[Pinned, Manifest | Index] = {}
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Returns what the reference points at now; by digest if it has one, else by tag, `latest` if it has none."""
@@ -116,13 +114,7 @@ class RegistryClient:
         return tuple(found)
 
     def read(self, repository: Repository, at: str, what: str, *, expected: Digest | None = None) -> Manifest | Index:
-        """Returns the manifest or index at a tag or digest, proven against `expected` and the registry's own digest.
-
-        What was proven to be `expected` before is not asked for again.
-        """
-        known = self._proven.get(repository.pin(expected)) if expected else None
-        if known is not None:
-            return known
+        """Returns the manifest or index at a tag or digest, proven against `expected` and the registry's own digest."""
         answer = self.connections.ask(Ask("GET", repository, f"manifests/{at}", headers=_ACCEPT), what)
         if len(answer.content) > _MANIFEST_LIMIT_BYTES:
             raise RefusedError(f"{what}: the manifest is larger than {_MANIFEST_LIMIT_BYTES} bytes")
@@ -131,8 +123,6 @@ class RegistryClient:
         stated = answer.headers.get(_DIGEST_HEADER)
         if stated and stated != str(found.digest):
             raise DigestMismatchError(f"{what}: the bytes have digest {found.digest}, the registry says {stated[:80]}")
-        if expected is not None:
-            self._proven[repository.pin(expected)] = found
         return found
 
     def put_blob(self, repository: Repository, content: bytes, media_type: str, *, new: bool = False) -> Descriptor:

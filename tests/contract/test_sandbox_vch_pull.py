@@ -72,6 +72,10 @@ def test_a_pull_ends_when_its_layers_are_on_disk(tmp_path: Path, monkeypatch: py
     async def scene() -> list[dict[str, Any]]:
         small = Small(engine_data="/engine")
         small.registry.add("proj/app", "1", image())
+        small.engine.pull_error = "cut off"
+        await small.pull(NAME, "1")
+        assert not asked.exists()  # nothing has been written yet
+        small.engine.pull_error = ""
         lines = await small.pull(NAME, "1")
         await small.pull(NAME, "1")
         sync.write_text("#!/bin/sh\nexit 1\n")

@@ -87,25 +87,6 @@ def test_a_manifest_with_a_digest_of_another_kind_is_refused() -> None:
         script.client.manifest(REPOSITORY.pin(Digest.of(raw)))
 
 
-def test_what_has_a_digest_is_read_once_and_what_has_a_tag_each_time() -> None:
-    made = image()
-    by_digest = ("GET", f"manifests/{made.digest}")
-    script = Script(
-        {by_digest: [httpx.Response(404), body(made), httpx.Response(404)], ("GET", "manifests/1"): body(made)}
-    )
-    client, pinned = script.client, REPOSITORY.pin(made.digest)
-    with pytest.raises(NotFoundError):
-        client.manifest(pinned)
-    assert client.manifest(pinned) == client.manifest(pinned) == made
-    assert script.methods == ["GET", "GET"]
-    for _ in range(2):
-        assert client.read(REPOSITORY, "1", "read it") == made
-    assert script.methods == ["GET"] * 4
-    # Whether it is still there is asked each time.
-    with pytest.raises(NotFoundError):
-        client.resolve(Reference(REPOSITORY, digest=made.digest))
-
-
 def test_a_manifest_above_four_mebibytes_is_refused() -> None:
     raw = b" " * (4 * 1024 * 1024 + 1)
     script = Script({("GET", f"manifests/{Digest.of(raw)}"): httpx.Response(200, content=raw)})
