@@ -88,12 +88,15 @@ class Bench:
 
     def pull(self, work: Work, target: str) -> Sample:
         """Brings it to a target by `docker pull`: by tag to a VCH, which knows no other way, else by digest."""
-        row = self.box.document["targets"][target]
-        host = {"DOCKER_HOST": row["host"], "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": row["cert_path"]}
-        image = work.image
-        if row["kind"] == "docker":
-            image = f"{self.box.repository(work.name)}@{self.box.harbor.digest(work.image)}"
-        return self._docker(host, "pull", image)
+        by_digest = self.box.document["targets"][target]["kind"] == "docker"
+        return self._docker(self._host(target), "pull", self._pinned(work) if by_digest else work.image)
+
+    def use(self, work: Work, target: str) -> Sample:
+        """Creates a container of what was pulled there, and removes it again, by the docker command."""
+        host, name = self._host(target), f"{work.name}-used"
+        created = self._docker(host, "create", "--name", name, self._pinned(work), "/nothing")
+        removed = self._docker(host, "rm", name)
+        return Sample(created.seconds + removed.seconds, max(created.peak_mib, removed.peak_mib))
 
     def forget(self, *works: Work) -> None:
         """Removes contexts, and everything from the build host, so that the next build starts from nothing."""
@@ -102,6 +105,13 @@ class Bench:
         host = {"DOCKER_HOST": self.box.document["build_host"]["host"]}
         self._docker(host, "system", "prune", "--all", "--force")
         os.sync()
+
+    def _pinned(self, work: Work) -> str:
+        return f"{self.box.repository(work.name)}@{self.box.harbor.digest(work.image)}"
+
+    def _host(self, target: str) -> dict[str, str]:
+        row = self.box.document["targets"][target]
+        return {"DOCKER_HOST": row["host"], "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": row["cert_path"]}
 
     def _imagepipe(self, *words: str, cwd: Path) -> Sample:
         return timed([sys.executable, "-m", "imagepipe", *words], self.box.environment, cwd)
