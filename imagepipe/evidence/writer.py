@@ -43,6 +43,14 @@ class EvidenceWriter:
         """
         return self._signer.signatory()
 
+    def prepare(self) -> None:
+        """Does beforehand what takes time before a signature; nobody has to ask for it.
+
+        Raises:
+            IdentityError, UnavailableError: As signing would say now.
+        """
+        self._signer.prepare()
+
     def seal(self, statement: Statement) -> Bundle:
         """Returns a statement signed by us, attached to nothing yet.
 

@@ -215,6 +215,14 @@ class Scans(Protocol):
 class Signer(Protocol):
     """Signs statements as one identity."""
 
+    def prepare(self) -> None:
+        """Does beforehand what takes time; nobody has to ask for it.
+
+        Raises:
+            IdentityError, UnavailableError: As `sign` would say now.
+        """
+        ...
+
     def signatory(self) -> Signatory:
         """Returns who would sign.
 

@@ -6,13 +6,14 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from imagepipe import fanout
 from imagepipe.errors import GateError, ImagepipeError, StalePlanError
 from imagepipe.events import step
-from imagepipe.fanout import begin_each
+from imagepipe.fanout import begin, begin_each
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PROMOTION_PREDICATE, Signatory, Statement
 from imagepipe.model.host import HostInfo, Target
@@ -139,19 +140,37 @@ class _Order:
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """What records are written with: by whom, and what waits for each plan's ledger; none where none is written."""
+    """What records are written with; where none are written, there are no ledgers.
+
+    Attributes:
+        signatory: By whom.
+        jobs: Targets asked at once.
+        ledgers: What waits for each plan's ledger.
+        ready: Waits until signing would take no longer than it must.
+    """
 
     signatory: Signatory
     jobs: int
     ledgers: Mapping[PromotionPlan, Callable[[], Ledger]]
+    ready: Callable[[], None]
 
     @classmethod
     def opened(cls, plans: Sequence[PromotionPlan], signatory: Signatory, world: World, jobs: int) -> "_Book":
-        """Begins to read the ledgers, for which there is time while targets pull."""
+        """Begins to read the ledgers, and to get ready to sign, for which there is time while targets pull."""
         plans = () if world.keep is not None else plans
-        return cls(
-            signatory, jobs, begin_each(plans, lambda plan: look_ahead(plan, signatory, world, jobs=jobs), jobs=1)
-        )
+        ledgers = begin_each(plans, lambda plan: look_ahead(plan, signatory, world, jobs=jobs), jobs=1)
+        # A plan that is on record already is hardly signed again.
+        new = [plan for plan in plans if any(one.current != plan.image.digest for one in plan.targets)]
+        return cls(signatory, jobs, ledgers, begin(lambda: _prepare(world)) if new else _nothing)
+
+
+def _prepare(world: World) -> None:
+    with suppress(ImagepipeError):  # what still fails when the record is signed is told then
+        world.writer.prepare()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _apply(plans: Sequence[PromotionPlan], world: World, order: _Order) -> tuple[Promotion, ...]:
@@ -234,6 +253,7 @@ def _put_on_record(
         return link(Ledger(world, also=(book.signatory,), without=without))
 
     def write(linker: Linker) -> Digest:
+        book.ready()
         statement = Statement.about(plan.image, PROMOTION_PREDICATE, linker.linked().to_predicate())
         return world.writer.add(plan.image, subject, statement).manifest
 

@@ -73,6 +73,9 @@ class KeySigner:
             raise SettingsError(f"{path}: the signing key is not an ECDSA P-256 key", hint=_MAKE_A_KEY)
         return cls(name or path.stem, private)
 
+    def prepare(self) -> None:
+        """Does nothing: the key is there."""
+
     def signatory(self) -> PublicKey:
         """Returns the public half."""
         return PublicKey(self._name, _pem(self._private.public_key()))

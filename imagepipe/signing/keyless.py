@@ -4,14 +4,23 @@
 'KeylessSigner'
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 from imagepipe.model.evidence import Bundle, Identity, Statement
 from imagepipe.signing.identity import IdentityTokens
 from imagepipe.signing.trust import SigstoreTrust
 
+if TYPE_CHECKING:
+    from imagepipe.signing.sealed import Certified
+
 __all__ = ["KeylessSigner"]
+
+# The log must write the entry down before the certificate ends. Longer than any log takes.
+_LEAST_S: Final = 60.0
 
 
 class KeylessSigner:
@@ -27,14 +36,26 @@ class KeylessSigner:
         self._tokens = tokens
         self._trust = trust
         self._timeout_s = timeout_s
+        self._certified: Certified | None = None
+
+    def prepare(self) -> None:
+        """Gets a certificate beforehand: what is signed while it lives is signed under it, even if the token ends.
+
+        Raises:
+            IdentityError: The identity is missing, has expired or is not accepted.
+            UnavailableError: The certificate authority is away or breaks.
+            SettingsError: The trust file cannot be used for signing.
+        """
+        self._certified = self._new()
 
     def signatory(self) -> Identity:
-        """Returns whom the certificate would name.
+        """Returns whom the certificate names or would name.
 
         Raises:
             IdentityError: No identity can be had, or it has expired.
         """
-        return self._tokens.token().signatory
+        certified = self._living()
+        return certified.signatory if certified else self._tokens.token().signatory
 
     def expires_at(self) -> datetime:
         """Returns when the identity token ends; raises as `signatory`."""
@@ -48,10 +69,19 @@ class KeylessSigner:
             UnavailableError: The certificate authority or the log is away or breaks.
             SettingsError: The trust file cannot be used for signing.
         """
-        token = self._tokens.token()
+        certified = self._living()
         if not statements:
             return ()
-        from imagepipe.signing import sealed  # late: sigstore takes 0.4 s to import
-
         payloads = [statement.payload for statement in statements]
-        return tuple(Bundle(raw) for raw in sealed.sign(self._trust, token, payloads, self._timeout_s))
+        return tuple(Bundle(raw) for raw in (certified or self._new()).sign(payloads))
+
+    def _living(self) -> Certified | None:
+        if self._certified is not None and self._certified.left_s() < _LEAST_S:
+            self._certified = None
+        return self._certified
+
+    def _new(self) -> Certified:
+        token = self._tokens.token()
+        from imagepipe.signing.sealed import Certified  # late: sigstore takes 0.4 s to import
+
+        return Certified(self._trust, token, self._timeout_s)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 from typing import Any, Final, cast
 
 from cryptography.x509 import (
@@ -25,7 +26,7 @@ from sigstore.errors import Error as SigstoreError
 from sigstore.errors import MetadataError
 from sigstore.errors import VerificationError as SigstoreVerificationError
 from sigstore.models import Bundle, ClientTrustConfig, TrustedRoot
-from sigstore.sign import SigningContext
+from sigstore.sign import Signer, SigningContext
 from sigstore.verify import Verifier, policy
 from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootModel
 
@@ -43,7 +44,7 @@ from imagepipe.signing.claims import Envelope, Signed
 from imagepipe.signing.identity import IdentityToken
 from imagepipe.signing.trust import SigstoreTrust
 
-__all__ = ["KeylessProver", "detect_credential", "sign"]
+__all__ = ["Certified", "KeylessProver", "detect_credential"]
 
 detect_credential = oidc.detect_credential
 
@@ -55,21 +56,59 @@ _TRUST_HINT: Final = "check that signing.trust_config is the file of the Sigstor
 _FETCHED: Final[dict[bool, ClientTrustConfig]] = {}
 
 
-def sign(trust: SigstoreTrust, token: IdentityToken, payloads: Sequence[bytes], timeout_s: float) -> tuple[bytes, ...]:
-    """Returns one bundle as JSON per payload, all signed with one certificate.
+class Certified:
+    """A fresh key that an authority has certified for an identity: good for as long as the certificate lives.
+
+    Args:
+        trust: The Sigstore that certifies and logs.
+        token: Tells the authority who asks.
+        timeout_s: Longest wait for one answer of the authority or the log, in seconds.
 
     Raises:
         IdentityError: The certificate authority does not accept the token, or it expired meanwhile.
-        UnavailableError: The certificate authority or the log is away or breaks.
+        UnavailableError: The certificate authority is away or breaks.
         SettingsError: The trust file cannot be used for signing, or the certificate does not lead back to it.
     """
-    with _context(trust, timeout_s) as context:
-        try:
-            with context.signer(oidc.IdentityToken(token.raw)) as signer:
-                bundles = [signer.sign_dsse(dsse.Statement(payload)) for payload in payloads]
-        except Exception as error:
-            raise _translated(error, token) from error
-    return tuple(bundle.to_json().encode() for bundle in bundles)
+
+    def __init__(self, trust: SigstoreTrust, token: IdentityToken, timeout_s: float) -> None:
+        self.signatory = token.signatory
+        self._timeout_s = timeout_s
+        self._context = _context(trust)
+        # Before the authority is asked, so that what is left of the certificate's life is never taken for more.
+        asked = monotonic()
+        fulcio: Any = self._context._fulcio  # noqa: SLF001 -- has no public door
+        with _deadline(fulcio.session, timeout_s):
+            try:
+                self._signer = Signer(oidc.IdentityToken(token.raw), self._context)
+                certificate = self._signer._signing_cert()  # noqa: SLF001 -- has no public door; it is there already
+            except Exception as error:
+                raise _translated(error, token.signatory.identity) from error
+        # By its own length, because the authority's clock is not this machine's.
+        lives = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        self._ends = asked + lives.total_seconds()
+
+    def left_s(self) -> float:
+        """Returns how long the certificate lives still, in seconds."""
+        return self._ends - monotonic()
+
+    def sign(self, payloads: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Returns one bundle as JSON per payload.
+
+        Raises:
+            IdentityError: The certificate has expired.
+            UnavailableError: The log is away or breaks.
+        """
+        # The log's session is one per thread: it must be touched in the thread that signs.
+        rekor: Any = self._context._rekor  # noqa: SLF001 -- has no public door
+        with _deadline(rekor._session, self._timeout_s):  # noqa: SLF001 -- as above
+            try:
+                bundles = [self._signer.sign_dsse(dsse.Statement(payload)) for payload in payloads]
+            except Exception as error:
+                raise _translated(error, self.signatory.identity) from error
+            finally:
+                for authority in self._context._tsa_clients:  # noqa: SLF001 -- they leave their sockets open
+                    authority._session.close()  # noqa: SLF001 -- as above
+        return tuple(bundle.to_json().encode() for bundle in bundles)
 
 
 class KeylessProver:
@@ -180,28 +219,29 @@ def _refusal(error: Exception, wanted: _OneOf) -> VerificationError:
     return VerificationError(f"the bundle does not verify: {_quote(error)}", hint=_TRUST_HINT)
 
 
-@contextmanager
-def _context(trust: SigstoreTrust, timeout_s: float) -> Iterator[SigningContext]:
-    """Yields a context whose requests have a deadline; sigstore gives none to those of Fulcio and Rekor."""
+def _context(trust: SigstoreTrust) -> SigningContext:
     config = _client_config(trust)
     try:
-        context = SigningContext.from_trust_config(config)
+        return SigningContext.from_trust_config(config)
     except (SigstoreError, ValueError) as error:
         raise _malformed(trust, error) from error
-    # The log's session is one per thread: it must be touched in the thread that signs.
-    # Both are requests sessions, a package that belongs to another room.
-    fulcio: Any = context._fulcio  # noqa: SLF001 -- has no public door
-    rekor: Any = context._rekor  # noqa: SLF001 -- as above
-    sessions = (fulcio.session, rekor._session)  # noqa: SLF001 -- as above
+
+
+@contextmanager
+def _deadline(session: Any, timeout_s: float) -> Iterator[None]:
+    """Gives the requests of a session a deadline, for sigstore gives none to those of Fulcio and Rekor; closes it.
+
+    Args:
+        session: One of requests, a package that belongs to another room.
+        timeout_s: Longest wait for one answer, in seconds.
+    """
+    request = session.request
+    session.request = partial(request, timeout=timeout_s)
     try:
-        for session in sessions:
-            session.request = partial(session.request, timeout=timeout_s)
-        yield context
+        yield
     finally:
-        for session in sessions:
-            session.close()
-        for authority in context._tsa_clients:  # noqa: SLF001 -- they leave their sockets open
-            authority._session.close()  # noqa: SLF001 -- as above
+        session.request = request
+        session.close()
 
 
 def _client_config(trust: SigstoreTrust) -> ClientTrustConfig:
@@ -244,8 +284,7 @@ def _malformed(trust: SigstoreTrust, error: Exception) -> SettingsError:
     return SettingsError(f"{trust.name}: the Sigstore trust file cannot be used: {_quote(error)}", hint=_TRUST_HINT)
 
 
-def _translated(error: Exception, token: IdentityToken) -> ImagepipeError:
-    who = token.signatory.identity
+def _translated(error: Exception, who: str) -> ImagepipeError:
     if isinstance(error, FulcioClientError):
         return _from_fulcio(error, who)
     if isinstance(error, ExpiredCertificate):

@@ -37,6 +37,13 @@ class MemorySigner:
         self.signed_at = signed_at
         self.failure = failure
         self.signed: list[Statement] = []
+        self.prepared = 0
+
+    def prepare(self) -> None:
+        """Counts."""
+        self.prepared += 1
+        if self.failure is not None:
+            raise self.failure
 
     def signatory(self) -> Signatory:
         """Returns who signs."""

@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import pytest
 
-from imagepipe.errors import VerificationError
+from imagepipe.errors import IdentityError, VerificationError
 from imagepipe.model.evidence import (
     PROMOTION_PREDICATE,
     PROVENANCE_PREDICATE,
@@ -18,9 +19,22 @@ from imagepipe.model.evidence import (
     PublicKey,
     VerifiedStatement,
 )
+from imagepipe.signing import sealed
+from imagepipe.signing.identity import IdentityTokens
+from imagepipe.signing.keyless import KeylessSigner
 from tests.contract.signing_memory import MemorySigner
-from tests.contract.signing_worlds import HELLO, OTHER, KeylessWorld, KeyWorld, MemoryWorld, World, statement, trusted
-from tests.contract.sigstore_server import Sigstore, served
+from tests.contract.signing_worlds import (
+    HELLO,
+    OTHER,
+    KeylessWorld,
+    KeyWorld,
+    MemoryWorld,
+    SystemClock,
+    World,
+    statement,
+    trusted,
+)
+from tests.contract.sigstore_server import EMAIL_CLAIMS, Sigstore, served
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +56,10 @@ def verified(world: World, bundle: Bundle, *signatories: Identity | PublicKey) -
     return world.verifier.verify(bundle, HELLO.digest, SIGNATURE_PREDICATE, signatories or trusted(world.signer))
 
 
+def certificate_of(bundle: Bundle) -> object:
+    return json.loads(bundle.raw)["verificationMaterial"]["certificate"]
+
+
 def test_what_is_signed_is_proven_with_its_exact_bytes(world: World) -> None:
     wanted = statement(note="größer & <smaller>")
     [bundle] = world.signer.sign([wanted])
@@ -61,6 +79,14 @@ def test_every_statement_gets_its_own_bundle_in_order(world: World) -> None:
 
 def test_no_statements_make_no_bundles(world: World) -> None:
     assert world.signer.sign([]) == ()
+
+
+def test_who_prepared_signs_as_who_did_not(world: World) -> None:
+    signer = world.signer
+    signer.prepare()
+    assert signer.signatory() == world.signer.signatory()
+    [bundle] = signer.sign([statement()])
+    assert verified(world, bundle).signatory == world.signer.signatory()
 
 
 def test_the_one_of_many_trusted_who_signed_is_named(world: World) -> None:
@@ -183,8 +209,49 @@ def test_the_certificate_names_whom_the_signer_said(
 
 def test_one_certificate_signs_all_statements(keyless: KeylessWorld) -> None:
     first, second = keyless.signer.sign([statement(), statement(OTHER)])
-    certificates = [json.loads(b.raw)["verificationMaterial"]["certificate"] for b in (first, second)]
-    assert certificates[0] == certificates[1]
+    assert certificate_of(first) == certificate_of(second)
+
+
+class Later(SystemClock):
+    """Goes on by hand."""
+
+    passed = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.passed
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_token_that_ends_is_no_hindrance_to_who_prepared(keyless: KeylessWorld, prepared: bool) -> None:
+    clock = Later()
+    tokens = IdentityTokens(clock=clock, raw=keyless.sigstore.mint(**EMAIL_CLAIMS, exp_s=60))
+    signer = KeylessSigner(tokens=tokens, trust=keyless.trust, timeout_s=10)
+    who = signer.signatory()
+    if prepared:
+        signer.prepare()
+    clock.passed = timedelta(minutes=2)
+    if not prepared:
+        for refused in (signer.signatory, lambda: signer.sign([statement()])):
+            with pytest.raises(IdentityError, match="expired at"):
+                refused()
+        return
+    assert signer.signatory() == who
+    (first,), (second,) = signer.sign([statement()]), signer.sign([statement(OTHER)])
+    assert certificate_of(first) == certificate_of(second)
+    assert verified(keyless, first, who).signatory == who
+
+
+def test_a_certificate_that_is_about_to_end_is_not_signed_with(
+    keyless: KeylessWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = keyless.signer
+    signer.prepare()
+    (before,) = signer.sign([statement()])
+    passed = monotonic() + timedelta(minutes=9, seconds=10).total_seconds()
+    monkeypatch.setattr(sealed, "monotonic", lambda: passed)
+    (after,) = signer.sign([statement()])
+    assert certificate_of(before) != certificate_of(after)
+    assert verified(keyless, after, signer.signatory()).signatory == signer.signatory()
 
 
 def test_the_refusal_names_who_signed_and_who_vouched(keyless: KeylessWorld) -> None:

@@ -81,6 +81,20 @@ def test_a_log_that_does_not_answer_meets_the_deadline(sigstore: Sigstore, fault
     assert "/api/v1/log/entries" in error.message
 
 
+def test_who_could_not_prepare_says_so_and_tries_again_when_it_signs(
+    sigstore: Sigstore, faulty: Faulty, tmp_path: Path
+) -> None:
+    faulty.answers(503, b"away")
+    tokens = IdentityTokens(clock=SystemClock(), raw=sigstore.mint(**EMAIL_CLAIMS))
+    trust = trust_with(sigstore.state_dir, tmp_path, caUrls=faulty.url)
+    signer = KeylessSigner(tokens=tokens, trust=trust, timeout_s=10)
+    with pytest.raises(UnavailableError, match="503 away"):
+        signer.prepare()
+    faulty.answers(401, {"message": "not any more"})
+    with pytest.raises(IdentityError, match="401 not any more"):
+        signer.sign([statement()])
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_an_authority_that_says_no_is_quoted(sigstore: Sigstore, faulty: Faulty, tmp_path: Path, status: int) -> None:
     faulty.answers(status, {"code": 16, "message": "There was an error processing the credentials"})

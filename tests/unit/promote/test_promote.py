@@ -536,6 +536,29 @@ def test_a_record_that_cannot_be_attached_is_told_with_what_was_done() -> None:
     assert "the log is away" in str(promotion.record_error)
 
 
+def test_what_is_new_on_a_target_is_signed_by_who_prepared_while_it_pulled() -> None:
+    small = Small()
+    small.image()
+    promote(small, small.target("vch-a"))
+    assert small.signer.prepared == 1
+    promote(small, small.target("vch-a"))
+    assert small.signer.prepared == 1
+
+
+class Unprepared(MemorySigner):
+    """Can sign, but not beforehand."""
+
+    def prepare(self) -> None:
+        raise UnavailableError("the authority is away")
+
+
+def test_who_cannot_prepare_signs_all_the_same() -> None:
+    small = Small(signer=Unprepared(CI))
+    small.image()
+    promotion = promote(small, small.target("vch-a"))
+    assert (promotion.record is None, promotion.record_error) == (False, None)
+
+
 def test_a_plan_whose_gates_said_no_is_not_carried_out() -> None:
     small = Small()
     small.registry.add_image(REPOSITORY, "1.4")

@@ -14,11 +14,9 @@ from sigstore.oidc import ExpiredIdentity
 
 from imagepipe.errors import IdentityError, UnavailableError
 from imagepipe.model.evidence import Identity
-from imagepipe.signing.identity import IdentityToken
 from imagepipe.signing.sealed import _OneOf, _translated
 
 SIGNATORY = Identity("ci@example.com", "https://idp.example")
-TOKEN = IdentityToken("secret", SIGNATORY, datetime(2026, 3, 1, tzinfo=UTC))
 ISSUER = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1"), b"https://idp.example")
 
 
@@ -56,19 +54,19 @@ def test_a_stranger_is_described_by_what_the_certificate_tells(
 
 
 def test_what_expires_between_two_signatures_asks_for_a_fresh_token() -> None:
-    ours = _translated(ExpiredIdentity(), TOKEN)
+    ours = _translated(ExpiredIdentity(), SIGNATORY.identity)
     assert isinstance(ours, IdentityError)
     assert ours.message == "the identity of ci@example.com is not valid now: ExpiredIdentity"
 
 
 def test_a_certificate_that_is_too_old_when_it_comes_is_a_matter_of_clocks() -> None:
-    ours = _translated(ExpiredCertificate(), TOKEN)
+    ours = _translated(ExpiredCertificate(), SIGNATORY.identity)
     assert isinstance(ours, IdentityError)
     assert "its clock and this machine's differ" in ours.message
 
 
 def test_an_authority_s_answer_without_certificates_is_unavailable() -> None:
-    ours = _translated(FulcioClientError("Fulcio response missing certificate chain"), TOKEN)
+    ours = _translated(FulcioClientError("Fulcio response missing certificate chain"), SIGNATORY.identity)
     assert isinstance(ours, UnavailableError)
     assert ours.message == "the certificate authority answered nonsense: Fulcio response missing certificate chain"
 
