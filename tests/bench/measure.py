@@ -47,18 +47,23 @@ class Comparison:
     theirs: list[Sample] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
-        """Returns medians, the best of each, their ratio, the target and the verdict."""
+        """Returns medians, the best of each, their ratio, the target and the verdict.
+
+        The median of the differences within rounds is the least moved by a machine that becomes slower or faster.
+        """
         measures: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "best": min}
         figures = {
             f"{side}_{name}_s": round(measure([one.seconds for one in samples]), 4)
             for name, measure in measures.items()
             for side, samples in (("ours", self.ours), ("peer", self.theirs))
         }
+        differences = [one.seconds - other.seconds for one, other in zip(self.ours, self.theirs, strict=True)]
         ours, theirs = figures[f"ours_{self.by}_s"], figures[f"peer_{self.by}_s"]
         return {
             "name": self.name,
             "rounds": len(self.ours),
             **figures,
+            "median_difference_s": round(statistics.median(differences), 4),
             "peak_mib": round(max(one.peak_mib for one in self.ours)),
             "by": self.by,
             "ratio": round(ours / theirs, 3),
