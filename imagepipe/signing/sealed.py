@@ -7,6 +7,7 @@ Source for every private name used here: sigstore-python 4.5.1, pinned below 5.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from typing import Any, Final, cast
@@ -83,9 +84,9 @@ class Certified:
                 certificate = self._signer._signing_cert()  # noqa: SLF001 -- has no public door; it is there already
             except Exception as error:
                 raise _translated(error, token.signatory.identity) from error
-        # By its own length, because the authority's clock is not this machine's.
-        lives = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-        self._ends = asked + lives.total_seconds()
+        # The least that it can be: the authority's clock may not be this machine's, and it may have dated it back.
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        self._ends = asked + min(ends - begins, ends - datetime.now(UTC)).total_seconds()
 
     def left_s(self) -> float:
         """Returns how long the certificate lives still, in seconds."""
@@ -235,12 +236,11 @@ def _deadline(session: Any, timeout_s: float) -> Iterator[None]:
         session: One of requests, a package that belongs to another room.
         timeout_s: Longest wait for one answer, in seconds.
     """
-    request = session.request
-    session.request = partial(request, timeout=timeout_s)
+    session.request = partial(session.request, timeout=timeout_s)
     try:
         yield
     finally:
-        session.request = request
+        del session.request  # the one of its class is there again
         session.close()
 
 
