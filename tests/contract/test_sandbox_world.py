@@ -239,7 +239,8 @@ def test_down_alone_clears_after_a_killed_owner(directory: Path) -> None:
     assert traces(directory) == set()
 
 
-def test_tests_that_are_killed_leave_no_sandbox() -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_tests_that_are_ended_before_they_took_it_down_leave_no_sandbox(number: signal.Signals) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ipw-", dir="/tmp"))
     script = (
         "import sys; from pathlib import Path; from imagepipe.sandbox.world import Options, World\n"
@@ -248,11 +249,11 @@ def test_tests_that_are_killed_leave_no_sandbox() -> None:
         "    World.up(Options(Path(sys.argv[1], 'box'), engine='none')); print('up', flush=True); input()"
     )
     command = [sys.executable, "-c", script, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tests:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tests:
         assert tests.stdout is not None
         assert tests.stdout.readline() == b"up\n"
         assert traces(folder / "box")
-        tests.kill()
+        tests.send_signal(number)
     deadline = time.monotonic() + UP_S
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.1)

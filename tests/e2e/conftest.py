@@ -4,6 +4,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="e2e-"))
     with watched(path):
         yield path
-    shutil.rmtree(path)
+    with suppress(FileNotFoundError):  # whoever watches takes it along where the tests were interrupted
+        shutil.rmtree(path)
 
 
 @pytest.fixture(scope="package")

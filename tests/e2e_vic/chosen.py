@@ -82,7 +82,7 @@ NOT_AGAIN: Final[Mapping[str, Mapping[str, str] | str]] = {
         "test_what_harbor_forbids_a_target_to_pull_is_told_in_its_words": (
             "test_differences.test_what_vic_forbids_to_pull_is_told_with_the_policy_of_the_project"
         ),
-        "test_an_identity_that_expires_during_a_pull_costs_the_record_only": _OURS,
+        "test_an_identity_that_expires_during_a_pull_costs_nothing": _OURS,
         "test_a_client_certificate_that_expires_during_a_pull_costs_nothing": _TARGET,
         "test_a_second_promotion_to_a_target_waits_for_the_first": _OURS,
         "test_two_promotions_from_two_machines_at_once_are_both_on_record": _TWICE,
