@@ -1,11 +1,7 @@
 r"""Edits the targets of an `imagepipe.toml`, and leaves every other line, comment and blank as it is.
 
->>> print(with_target('registry = "vic.example"  # ours\n', "a", {"kind": "vch"}))
-registry = "vic.example"  # ours
-<BLANKLINE>
-[targets.a]
-kind = "vch"
-<BLANKLINE>
+>>> with_target('registry = "vic.example"  # ours\n', "a", {"kind": "vch"}).splitlines()
+['registry = "vic.example"  # ours', '', '[targets.a]', 'kind = "vch"']
 """
 
 import os

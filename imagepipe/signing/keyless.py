@@ -27,7 +27,7 @@ class KeylessSigner:
     """Signs statements as whoever the identity token names.
 
     Args:
-        tokens: Finds the token, anew for each call.
+        tokens: Finds the token, anew for each certificate.
         trust: The Sigstore to sign with; a client trust config or the public one.
         timeout_s: Longest wait for one answer of the certificate authority or the log, in seconds.
     """
@@ -76,9 +76,8 @@ class KeylessSigner:
         return tuple(Bundle(raw) for raw in (certified or self._new()).sign(payloads))
 
     def _living(self) -> Certified | None:
-        if self._certified is not None and self._certified.left_s() < _LEAST_S:
-            self._certified = None
-        return self._certified
+        certified = self._certified
+        return certified if certified is not None and certified.left_s() >= _LEAST_S else None
 
     def _new(self) -> Certified:
         token = self._tokens.token()

@@ -536,7 +536,7 @@ def test_a_record_that_cannot_be_attached_is_told_with_what_was_done() -> None:
     assert "the log is away" in str(promotion.record_error)
 
 
-def test_what_is_new_on_a_target_is_signed_by_who_prepared_while_it_pulled() -> None:
+def test_who_signs_prepares_for_what_is_new_on_a_target_and_for_nothing_else() -> None:
     small = Small()
     small.image()
     promote(small, small.target("vch-a"))
