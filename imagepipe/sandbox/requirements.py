@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,11 +24,18 @@ _OWN = {
     "unshare": "util-linux",
     "mount": "mount",
 }
+# What root of an unprivileged container may not: another network and mount namespace, and a link in it.
+_TRIED = ("unshare", "--net", "--mount", "--", "ip", "link", "set", "lo", "up")
 _INSTEAD = (
     "or give --engine existing: it uses the Docker Engine that already runs here as build host and behind the VCH "
     "facades, on loopback ports, without namespaces; vch-a and vch-b then share its images and networks; "
     "or --engine none, for Harbor and Sigstore alone"
 )
+
+
+def _may_make_namespaces() -> bool:
+    """Returns whether the kernel lets us make a network and mount namespace and change a link; leaves none behind."""
+    return subprocess.run(_TRIED, capture_output=True, timeout=20, check=False).returncode == 0
 
 
 def check(
@@ -36,6 +44,7 @@ def check(
     user_id: Callable[[], int] = os.geteuid,
     which: Callable[[str], str | None] = shutil.which,
     proc: Path = Path("/proc/self/ns"),
+    may_make_namespaces: Callable[[], bool] = _may_make_namespaces,
 ) -> None:
     """Checks that this machine can hold a sandbox.
 
@@ -44,6 +53,7 @@ def check(
         user_id: The effective user, 0 for root.
         which: Finds a program.
         proc: Where the kernel shows the namespaces that it knows.
+        may_make_namespaces: Tries it; asked only where nothing else is missing.
 
     Raises:
         SettingsError: Names everything that is missing, and the way round it.
@@ -53,6 +63,12 @@ def check(
     if engine == "own":
         missing += ["root"] if user_id() != 0 else []
         missing += [f"{kind} namespaces" for kind in ("net", "mnt") if not (proc / kind).exists()]
+        if not missing and not may_make_namespaces():
+            raise SettingsError(
+                "sandbox up: this machine lacks the right to make network and mount namespaces "
+                "(CAP_SYS_ADMIN, CAP_NET_ADMIN), which root of an unprivileged container does not have",
+                hint=f"run it outside of the container or in a privileged one; {_INSTEAD}",
+            )
     if missing:
         raise SettingsError(
             f"sandbox up: this machine lacks {', '.join(missing)}",

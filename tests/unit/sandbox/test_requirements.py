@@ -1,6 +1,8 @@
 """What a machine lacks is named all at once, with the way round it."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,15 @@ def nothing(_program: str) -> str | None:
 
 
 def test_root_with_all_programs_may_go_on() -> None:
-    requirements.check("own", user_id=lambda: 0, which=everything)
+    requirements.check("own", user_id=lambda: 0, which=everything, may_make_namespaces=lambda: True)
+
+
+def test_root_that_may_not_make_namespaces_is_told_so_with_what_to_do_instead() -> None:
+    with pytest.raises(SettingsError) as caught:
+        requirements.check("own", user_id=lambda: 0, which=everything, may_make_namespaces=lambda: False)
+    assert "the right to make network and mount namespaces" in caught.value.message
+    assert "privileged" in str(caught.value.hint)
+    assert "--engine existing" in str(caught.value.hint)
 
 
 def test_all_that_is_missing_is_named_with_what_the_existing_engine_does_instead(tmp_path: Path) -> None:
@@ -28,6 +38,17 @@ def test_all_that_is_missing_is_named_with_what_the_existing_engine_does_instead
         assert name in caught.value.message
     assert "--engine existing" in str(caught.value.hint)
     assert "behind the VCH" in str(caught.value.hint)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("right", ["sys_admin", "net_admin"])
+def test_the_kernel_itself_is_asked_for_the_right(right: str) -> None:
+    script = "from imagepipe.sandbox import requirements; requirements.check('own')"
+    for dropped, refused in (("-mac_override", False), (f"-{right}", True)):
+        words = ("setpriv", "--bounding-set", dropped, "--inh-caps", dropped, sys.executable, "-c", script)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert ("the right to make network and mount namespaces" in done.stderr) is refused
+        assert (done.returncode != 0) is refused, done.stderr
 
 
 @pytest.mark.parametrize("engine", ["existing", "none"])
