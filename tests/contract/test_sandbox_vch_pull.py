@@ -199,6 +199,40 @@ def test_a_challenge_with_a_space_stops_the_pull_before_its_stream() -> None:
     assert asyncio.run(scene()) == (500, "Failed to obtain OAuth endpoint: www-authenticate header is corrupted")
 
 
+def test_a_registry_that_does_not_name_its_api_stops_the_pull_before_its_stream() -> None:
+    async def scene() -> tuple[int, str]:
+        small = Small()
+        small.registry.api = ""
+        response = await small.call("POST", "/images/create", params={"fromImage": NAME, "tag": "1"})
+        return response.status_code, response.json()["message"]
+
+    assert asyncio.run(scene()) == (500, "Missing Docker-Distribution-API-Version header")
+
+
+def test_a_policy_hides_the_challenge_from_who_has_no_credentials() -> None:
+    async def scene() -> tuple[int, str]:
+        small = Small()
+        small.registry.refused["proj/app"] = "The image is not signed in Notary."
+        response = await small.call("POST", "/images/create", params={"fromImage": NAME, "tag": "1"})
+        return response.status_code, response.json()["message"]
+
+    token = f"https://{HOST}/service/token?service=harbor-registry"
+    assert asyncio.run(scene()) == (500, f"FetchToken ({token}) failed: www-authenticate header is missing")
+
+
+def test_a_pull_without_a_tag_is_a_pull_of_latest_alone() -> None:
+    async def scene() -> list[dict[str, Any]]:
+        small = Small()
+        small.registry.add("proj/app", "latest", image())
+        small.registry.add("proj/app", "1", image("other"))
+        return [*await small.pull(NAME), *(await small.call("GET", "/images/json")).json()]
+
+    first, *_, status, listed = asyncio.run(scene())
+    assert first == {"status": "latest: Pulling from proj/app"}
+    assert status == {"status": "Status: Downloaded newer image for proj/app:latest"}
+    assert listed["RepoTags"] == [f"{NAME}:latest"]
+
+
 def test_an_image_answers_to_tag_digest_and_id_and_hides_what_vic_hides() -> None:
     async def scene() -> tuple[Built, list[dict[str, Any]], dict[str, Any]]:
         small, built = Small(), image(Labels={"v": "1"})
@@ -266,6 +300,21 @@ def test_a_tag_moved_between_the_reads_gives_layers_of_one_and_digest_of_the_oth
     lines, created, new = asyncio.run(scene())
     assert {"status": f"Digest: {new.digest}"} in lines
     assert created != new.config_digest
+
+
+def test_where_only_the_first_read_succeeds_the_digest_is_no_schema2_digest() -> None:
+    async def scene() -> tuple[list[dict[str, Any]], list[str], int]:
+        small, built = Small(faults={"second_read": "absent"}), image()
+        small.registry.add("proj/app", "1", built)
+        lines = await small.pull(NAME, "1")
+        found = (await small.call("GET", f"/images/{NAME}:1/json")).json()
+        pinned = await small.call("GET", f"/images/{NAME}@{built.digest}/json")
+        return lines, found["RepoDigests"], pinned.status_code
+
+    lines, digests, pinned = asyncio.run(scene())
+    reported = lines[-2]["status"].removeprefix("Digest: ")
+    assert (digests, pinned) == ([f"{NAME}@{reported}"], 404)
+    assert lines[-1] == {"status": "Status: Downloaded newer image for proj/app:1"}
 
 
 def test_a_digest_never_moves_to_another_image() -> None:

@@ -124,6 +124,48 @@ def test_logs_come_on_stdout_whatever_stream_they_were_written_to(world: World, 
     assert (sorted(logs.stdout.split()), logs.stderr) == (["err", "out"], "")
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_there_is_one_log_whichever_stream_is_asked_for(
+    world: World, api: docker.DockerClient, sleeper: str, stream: str
+) -> None:
+    wait_for(lambda: b"err" in api.api.logs(sleeper))
+
+    logs = api.api.logs(sleeper, stdout=stream == "stdout", stderr=stream == "stderr")
+
+    assert sorted(logs.split()) == [b"err", b"out"]
+    with world.client() as client:
+        assert client.get(f"/containers/{sleeper}/logs").status_code == 400
+
+
+def test_what_dockerd_does_as_a_vch_does_passes_through(world: World, api: docker.DockerClient, app: Built) -> None:
+    name, began = f"{world.registry}/proj/app:1.0", time.time()
+    created = api.api.create_container(name, ["sleep", "1000"], name="plain")["Id"]
+    with world.client() as client:
+
+        def statuses(*calls: str) -> list[int]:
+            return [client.request(*call.split(" ")).status_code for call in calls]
+
+        path = f"/v1.25/containers/{created}"
+        assert statuses(f"POST {path}/start", f"POST {path}/rename?name=other") == [204, 204]
+        assert statuses(f"POST {path}/resize?h=10&w=10", f"GET {path}/stats?stream=0") == [200, 200]
+        assert client.get(f"{path}/changes").status_code == 200
+        assert statuses(f"POST {path}/restart?t=0", f"POST {path}/kill") == [204, 204]
+        assert client.post(f"{path}/wait").json()["StatusCode"] == 137
+        assert client.post("/networks/create", json={"Name": "extra"}).status_code == 201
+        assert client.post("/networks/extra/connect", json={"Container": "other"}).status_code == 200
+        assert set(api.api.inspect_container("other")["NetworkSettings"]["Networks"]) == {"bridge", "extra"}
+        seen = list(api.api.events(since=int(began) - 1, until=int(time.time()) + 1, decode=True))
+        api.api.remove_container("other")
+        assert statuses("DELETE /networks/extra", "GET /networks/extra") == [204, 404]
+    mine = [event for event in seen if event["Actor"]["ID"] == created]
+    named = ("create", "start", "rename", "restart", "die")
+    assert [event["Action"] for event in mine if event["Action"] in {"create", "rename", "restart"}] == [
+        *("create", "rename", "restart")
+    ]
+    assert {event["from"] for event in mine if event["Action"] in named} == {name}
+    assert {event["Type"] for event in seen} <= {"container", "image"}
+
+
 def test_exec_pipes_both_ways(world: World, sleeper: str) -> None:
     ran = world.docker("exec", "-i", sleeper, "sh", "-c", "cat; echo done; exit 4", text="in\n")
 

@@ -54,7 +54,11 @@ def ask(method: str, path: str, *, changes: dict[str, Any] | None = None, **more
         ("GET", "/system/df", 500, missing("SystemDiskUsage")),
         ("GET", "/plugins", 500, missing("plugins")),
         ("GET", "/plugins/x/json", 404, "plugin x not found"),
+        ("DELETE", "/plugins/x", 500, missing("plugins")),
+        ("POST", "/plugins/x/enable", 500, missing("plugins")),
         ("GET", "/containers/c/checkpoints", 500, missing("checkpointing")),
+        ("POST", "/containers/c/checkpoints", 500, missing("checkpointing")),
+        ("DELETE", "/containers/c/checkpoints/one", 500, missing("checkpointing")),
         ("GET", "/swarm", 404, SWARM),
         ("POST", "/swarm/init", 404, SWARM),
         ("GET", "/v1.25/services", 404, SWARM),
@@ -66,6 +70,7 @@ def ask(method: str, path: str, *, changes: dict[str, Any] | None = None, **more
         ("GET", f"/images/{HOST}/a/b:1/json", 404, f"No such image: {HOST}/a/b:1"),
         ("DELETE", "/images/BusyBox", 500, 'Error parsing reference: "BusyBox" is not a valid repository/tag'),
         ("POST", "/images/nope/tag?repo=x", 404, "No such image: nope:latest"),
+        ("POST", "/commit", 404, "No such container: "),
         ("GET", "/volumes/v", 404, "No such volume: v"),
         ("DELETE", "/volumes/v", 404, "Get v: no such volume"),
         ("GET", "/networks/n", 404, "network n not found"),
@@ -151,6 +156,65 @@ def test_version_is_vics_and_not_dockers() -> None:
     }
 
 
+INFO = {
+    "ID": "vSphere Integrated Containers",
+    "Name": "prod",
+    "ServerVersion": "v1.5.8-22120-9489f63",
+    "Driver": "vSphere Integrated Containers v1.5.8-22120-9489f63 Backend Engine",
+    "OperatingSystem": "linux-x64",
+    "OSType": "linux-x64",
+    "Architecture": "x86_64",
+    "NCPU": 8164,
+    "MemTotal": 8 << 30,
+    "Containers": 3,
+    "IndexServerAddress": "registry-1.docker.io",
+    "Plugins": {"Volume": ["vsphere"], "Network": ["bridge", "public"], "Authorization": None},
+    **dict.fromkeys(("RegistryConfig", "Labels", "Runtimes", "SecurityOptions"), None),
+    **dict.fromkeys(("KernelVersion", "DockerRootDir", "LoggingDriver", "CgroupDriver", "Isolation"), ""),
+}
+
+
+def test_info_is_vics_and_not_dockers() -> None:
+    found = ask("GET", "/info", changes={"name": "prod"}).json()
+
+    assert {name: found[name] for name in INFO} == INFO
+    assert found["Swarm"]["LocalNodeState"] == "inactive"
+    assert {"Warnings", "ContainerdCommit", "DefaultAddressPools", "CgroupVersion"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"faults": {"portlayer_stopped": True}},
+            {
+                INFO["Driver"]: "STOPPED",
+                " Registry Whitelist Mode": "enabled",
+                " Whitelisted Registries": HOST,
+            },
+        ),
+        (
+            {"whitelist": [], "insecure_registries": ["lab:5000"]},
+            {
+                INFO["Driver"]: "RUNNING",
+                " Registry Whitelist Mode": "disabled.  All registry access allowed.",
+                " Insecure Registries": "lab:5000",
+            },
+        ),
+        (
+            {"insecure_registries": ["lab:5000"]},
+            {" Registry Whitelist Mode": "enabled", " Whitelisted Registries": f"{HOST},lab:5000"},
+        ),
+    ],
+)
+def test_the_state_of_a_vch_stands_in_its_system_status(changes: dict[str, Any], expected: dict[str, str]) -> None:
+    pairs = ask("GET", "/info", changes=changes).json()["SystemStatus"]
+
+    assert expected.items() <= dict(pairs).items()
+    assert pairs[0] == ["VolumeStores", "default"]
+    assert (" Whitelisted Registries" in dict(pairs)) is (" Whitelisted Registries" in expected)
+
+
 PORTLAYER = "Server error from portlayer: "
 CREATES: list[tuple[dict[str, Any], int, str]] = [
     (
@@ -196,6 +260,43 @@ def test_create_is_checked_as_vic_checks_it(body: dict[str, Any], status: int, m
 
     response = asyncio.run(scene())
     assert (response.status_code, response.json()["message"]) == (status, message)
+
+
+def test_create_without_any_command_is_404() -> None:
+    async def scene() -> httpx.Response:
+        small = Small()
+        small.registry.add("proj/app", "1", build([file_layer("a", "1")], Cmd=None))
+        await small.pull(f"{HOST}/proj/app", "1")
+        return await small.call("POST", "/v1.25/containers/create", json={"Image": f"{HOST}/proj/app:1"})
+
+    response = asyncio.run(scene())
+    assert (response.status_code, response.json()["message"]) == (404, "No command specified")
+
+
+@pytest.mark.parametrize(
+    ("asked", "memory_mb", "cpus"),
+    [
+        ({}, 2048, "2"),
+        ({"Memory": 100 << 20}, 512, "2"),
+        ({"Memory": 513 << 20, "CpusetCpus": "4,6"}, 640, "4"),
+        ({"Memory": 1 << 30, "CpusetCpus": "1"}, 1024, "1"),
+    ],
+)
+def test_a_container_is_shown_as_vic_shows_it(asked: dict[str, Any], memory_mb: int, cpus: str) -> None:
+    async def scene() -> tuple[dict[str, Any], str]:
+        small, name = await with_image()
+        made = await small.call("POST", "/v1.25/containers/create", json={"Image": name, "HostConfig": asked})
+        return (await small.call("GET", f"/v1.25/containers/{made.json()['Id']}/json")).json(), name
+
+    found, name = asyncio.run(scene())
+    host, settings = found["HostConfig"], found["NetworkSettings"]
+    assert (host["Memory"], host["CpusetCpus"]) == (memory_mb, cpus)
+    assert (found["Driver"], found["GraphDriver"]["Name"], host["VolumeDriver"]) == (INFO["Driver"],) * 3
+    assert host["LogConfig"]["Type"] == "json-file"
+    assert (settings["IPAddress"], settings["Networks"]["bridge"]["NetworkID"]) == ("", "")
+    assert settings["Networks"]["bridge"]["IPAddress"] == "172.17.0.2"
+    assert (found["Config"]["Image"], len(found["Image"]), ":" in found["Image"]) == (name, 64, False)
+    assert "Platform" not in found
 
 
 def test_create_silently_drops_what_vic_ignores() -> None:

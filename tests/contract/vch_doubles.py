@@ -16,6 +16,46 @@ from tests.contract.vch_images import Built
 HOST = "registry.example:8443"
 
 
+DOCKERD_INFO = {
+    "ID": "ABCD:1",
+    "Name": "host",
+    "Driver": "overlay2",
+    "OSType": "linux",
+    "KernelVersion": "6.1",
+    "NCPU": 2,
+    "Containers": 3,
+    "MemTotal": 8 << 30,
+    "DockerRootDir": "/var/lib/docker",
+    "LoggingDriver": "json-file",
+    "CgroupDriver": "systemd",
+    "RegistryConfig": {"Mirrors": []},
+    "Labels": ["a=b"],
+    "Warnings": ["no swap"],
+    "Runtimes": {"runc": {}},
+    "SecurityOptions": ["name=seccomp"],
+    "InitBinary": "docker-init",
+    "ContainerdCommit": {"ID": "1"},
+    "DefaultAddressPools": [],
+    "CgroupVersion": "2",
+    "Isolation": "x",
+}
+"""What dockerd says of itself, none of which a VCH repeats but the number of containers and the memory."""
+
+DOCKERD_CONTAINER: dict[str, Any] = {
+    "Image": "sha256:" + "c" * 64,
+    "Driver": "overlay2",
+    "Platform": "linux",
+    "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": "/x"}},
+    "State": {"Running": False},
+    "Config": {"Image": "sha256:" + "c" * 64, "Tty": False},
+    "HostConfig": {"Memory": 0, "CpusetCpus": "", "VolumeDriver": "", "LogConfig": {"Type": "local", "Config": {}}},
+    "NetworkSettings": {
+        "IPAddress": "172.17.0.2",
+        "Networks": {"bridge": {"NetworkID": "b" * 64, "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1"}},
+    },
+}
+
+
 class RegistryDouble(httpx.AsyncBaseTransport):
     """A registry with one user, a token service, and projects whose policy refuses manifests."""
 
@@ -26,6 +66,7 @@ class RegistryDouble(httpx.AsyncBaseTransport):
         self.private: set[str] = set()
         self.refused: dict[str, str] = {}
         self.challenge_gap = ""
+        self.api = "registry/2.0"
         self.seen: list[tuple[str, str, str]] = []
 
     def add(self, repository: str, tag: str, built: Built) -> None:
@@ -64,7 +105,7 @@ class RegistryDouble(httpx.AsyncBaseTransport):
 
     def _unauthorized(self, more: str) -> httpx.Response:
         challenge = f'Bearer realm="https://{HOST}/service/token",service="harbor-registry"' + (more and f",{more}")
-        headers = {"www-authenticate": challenge, "docker-distribution-api-version": "registry/2.0"}
+        headers = {"www-authenticate": challenge, "docker-distribution-api-version": self.api}
         return httpx.Response(401, headers=headers, json={"errors": [{"code": "UNAUTHORIZED", "message": "no"}]})
 
 
@@ -101,6 +142,10 @@ class EngineDouble(httpx.AsyncBaseTransport):
             case ("GET", ["containers", "json"]):
                 listed = [{"Id": c["Id"], "ImageID": c["Image"], "Mounts": []} for c in self.created]
                 return httpx.Response(200, json=listed)
+            case ("GET", ["info"]):
+                return httpx.Response(200, json=DOCKERD_INFO)
+            case ("GET", ["containers", name, "json"]) if name in [c["Id"] for c in self.created]:
+                return httpx.Response(200, json={"Id": name, **DOCKERD_CONTAINER})
             case ("POST", ["containers", "create"]):
                 self.created.append({**body, "Id": f"{len(self.created):064x}"})
                 return httpx.Response(201, json={"Id": self.created[-1]["Id"], "Warnings": []})

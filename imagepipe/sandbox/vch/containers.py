@@ -81,9 +81,16 @@ async def stop_container(facade: Facade, request: Request) -> Response:
 
 
 async def container_logs(facade: Facade, request: Request) -> Response:
-    """Answers `GET /containers/{id}/logs`, all on stdout."""
+    """Answers `GET /containers/{id}/logs`, all on stdout: a VCH keeps one log, whichever stream is asked for.
+
+    Source: VIC v1.5.8 lib/apiservers/engine/backends/container.go ContainerLogs
+    """
     found = await facade.container(request.path_params["id"])
-    return await forward(facade, request, through=None if found["Config"]["Tty"] else rewrite.on_stdout)
+    query = dict(request.query_params)
+    if flag(request, "stdout") or flag(request, "stderr"):
+        query |= {"stdout": "1", "stderr": "1"}
+    through = None if found["Config"]["Tty"] else rewrite.on_stdout
+    return await forward(facade, request, through=through, query=query)
 
 
 async def create_exec(facade: Facade, request: Request) -> Response:
@@ -97,6 +104,8 @@ async def create_exec(facade: Facade, request: Request) -> Response:
 async def commit(facade: Facade, request: Request) -> Response:
     """Answers `POST /commit`: stopped containers only. Source: VIC v1.5.8 backends/commit.go:83-85."""
     name = request.query_params.get("container", "")
+    if not name:  # the engine would be asked for the folder of all containers
+        raise RefusalError("No such container: ", 404)
     found = await facade.container(name)
     if found["State"]["Running"]:
         text = f"Conflict error from portlayer: {PRODUCT} does not yet support commit of a running container"

@@ -1,6 +1,6 @@
 """Passing a request on to dockerd and its answer back, streaming both ways."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from starlette.requests import Request
@@ -16,20 +16,23 @@ _PASSED_DOWN = ("content-type", "content-encoding", "x-registry-auth")
 Filter = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 
-async def forward(facade: Facade, request: Request, *, through: Filter | None = None) -> Response:
+async def forward(
+    facade: Facade, request: Request, *, through: Filter | None = None, query: Mapping[str, str] | None = None
+) -> Response:
     """Returns the engine's answer to the same request; errors become the VCH's, a success streams.
 
     Args:
         facade: the VCH.
         request: what the client sent, its path without a version.
         through: changes the bytes of a successful answer on their way.
+        query: what to ask the engine for instead of what the client did.
     """
     stack = AsyncExitStack()
     below = await stack.enter_async_context(
         facade.engine.stream(
             request.method,
             request.url.path,
-            query=request.url.query,
+            query=request.url.query if query is None else query,
             content=request.stream() if _has_body(request) else None,
             headers={name: request.headers[name] for name in _PASSED_DOWN if name in request.headers},
             endless=True,
