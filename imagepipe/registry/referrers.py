@@ -12,8 +12,10 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
 
-from imagepipe.errors import DigestMismatchError, NotFoundError, RefusedError, UnsupportedError
-from imagepipe.http.failure import asking
+import httpx
+
+from imagepipe.errors import DigestMismatchError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
+from imagepipe.http.failure import asking, complaints, words
 from imagepipe.http.retry import settle
 from imagepipe.model import media
 from imagepipe.model.evidence import Artifact
@@ -31,6 +33,11 @@ _DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 _PAGES: Final = 50
 # What registries without the API answer. Source: go-containerregistry pkg/v1/remote/referrers.go
 _WITHOUT_API: Final = (400, 404, 405, 406)
+_HINT_GONE: Final = (
+    "ask a Harbor administrator to remove that artifact from the table artifact_accessory: "
+    "Harbor lists it as attached and no longer holds it"
+)
+_LOOKS: Final = 4  # less than a second: what somebody deletes is soon gone from the list, too
 # A rival that read the list before our write may still overwrite it: look again once it must have written. Tools that
 # read nothing but the list find what is ours then; a rival that is slower takes it from their sight only.
 _SECOND_LOOK_S: Final = (0.1, 0.3)
@@ -161,8 +168,7 @@ class RegistryReferrers:
         entries: tuple[Any, ...] = ()
         page = f"referrers/{image.digest}"
         for _ in range(_PAGES):
-            ask = Ask("GET", image.repository, page, accept=(200, *_WITHOUT_API), headers={"Accept": media.OCI_INDEX})
-            answer = self._client.connections.ask(ask, what)
+            answer = self._asked(image, page, what)
             if answer.status_code != 200 or media.OCI_INDEX not in answer.headers.get("content-type", ""):
                 return None
             entries += tuple(parsed_list(answer.content, what).get("manifests") or ())
@@ -172,12 +178,40 @@ class RegistryReferrers:
             page = str(answer.request.url.join(following))
         raise RefusedError(f"{what}: the list does not end after {_PAGES} pages")
 
+    def _asked(self, image: Pinned, page: str, what: str) -> httpx.Response:
+        """Returns the answer for one page.
+
+        Harbor answers 404 for the whole list as long as one thing in it is gone. Taken for a registry without the API,
+        all that is attached would be out of sight: signatures, and rejections as well.
+        Source: Harbor v2.15.2 src/server/registry/referrers.go
+
+        Raises:
+            UnavailableError: It stays so.
+        """
+        ask = Ask("GET", image.repository, page, accept=(200, *_WITHOUT_API), headers={"Accept": media.OCI_INDEX})
+        answers: list[httpx.Response] = []
+
+        def attempt() -> httpx.Response | None:
+            answers.append(self._client.connections.ask(ask, what))
+            return None if _lists_what_is_gone(answers[-1]) else answers[-1]
+
+        def failure() -> UnavailableError:
+            return UnavailableError(f"{what}: {words(answers[-1])}", hint=_HINT_GONE)
+
+        return settle(attempt, what, attempts=_LOOKS, sleep=self._sleep, failure=failure)
+
     @contextmanager
     def _one_at_a_time(self, image: Pinned) -> Iterator[None]:
         with self._lock:
             lock = self._locks.setdefault(image, Lock())
         with lock:
             yield
+
+
+def _lists_what_is_gone(answer: httpx.Response) -> bool:
+    """Tells Harbor's 404 for a list from that of a registry which has no such API."""
+    said = complaints(answer) if answer.status_code == 404 else ()
+    return any(one.code == "NOT_FOUND" and one.message.startswith("artifact ") for one in said)
 
 
 def _manifest(

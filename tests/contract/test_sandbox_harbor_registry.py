@@ -262,6 +262,15 @@ def test_referrers_of_what_nobody_knows_are_an_empty_list(harbor: HarborClient) 
     assert (bad.status_code, bad.text) == (400, error_body("BAD_REQUEST", message))
 
 
+def test_a_list_of_referrers_that_names_what_is_gone_is_not_given_at_all(harbor: HarborClient) -> None:
+    image = harbor.push(R, "v1")
+    harbor.sign(R, image)
+    sbom = harbor.sign(R, image, "application/vnd.example.sbom")
+    harbor.harbor.store.run("DELETE FROM artifacts WHERE digest = ?", sbom.digest)
+    answer = harbor.send("GET", f"/v2/{R}/referrers/{image.digest}", ADMIN)
+    assert (answer.status_code, answer.text) == (404, error_body("NOT_FOUND", f"artifact {R}@{sbom.digest} not found"))
+
+
 def test_a_signature_may_come_before_its_subject(harbor: HarborClient) -> None:
     image = harbor.push(R)
     harbor.ok("DELETE", f"{A}/{image.digest}")

@@ -52,7 +52,16 @@ def test_a_list_of_referrers_that_never_ends_is_refused() -> None:
         RegistryReferrers(script.client).list(REPOSITORY.pin(subject))
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(405), httpx.Response(200, text="a web page")])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(404),
+        httpx.Response(404, text="404 page not found"),
+        httpx.Response(404, json={"errors": [{"code": "NOT_FOUND", "message": "no such path"}]}),
+        httpx.Response(405),
+        httpx.Response(200, text="a web page"),
+    ],
+)
 def test_without_the_api_the_tag_is_read(answer: httpx.Response) -> None:
     subject, attached = Digest.of(b"s"), Digest.of(b"1")
     script = Script(
@@ -60,6 +69,25 @@ def test_without_the_api_the_tag_is_read(answer: httpx.Response) -> None:
     )
     listed = RegistryReferrers(script.client).list(REPOSITORY.pin(subject))
     assert [descriptor.digest for descriptor in listed] == [attached]
+
+
+GONE = {"errors": [{"code": "NOT_FOUND", "message": f"artifact p/r@{Digest.of(b'2')} not found"}]}
+
+
+def test_a_list_that_names_what_is_being_deleted_is_asked_for_again() -> None:
+    subject, attached = Digest.of(b"s"), Digest.of(b"1")
+    script = Script({("GET", f"referrers/{subject}"): [httpx.Response(404, json=GONE), index(attached)]})
+    listed = RegistryReferrers(script.client, sleep=lambda _: None).list(REPOSITORY.pin(subject))
+    assert [descriptor.digest for descriptor in listed] == [attached]
+
+
+def test_a_list_that_harbor_cannot_give_is_not_taken_for_a_registry_without_lists() -> None:
+    subject = Digest.of(b"s")
+    script = Script({("GET", f"referrers/{subject}"): httpx.Response(404, json=GONE)})
+    with pytest.raises(UnavailableError, match=r"list what is attached .*artifact p/r@sha256:\w+ not found") as caught:
+        RegistryReferrers(script.client, sleep=lambda _: None).list(REPOSITORY.pin(subject))
+    assert "artifact_accessory" in (caught.value.hint or "")
+    assert script.methods == ["GET"] * 4
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"manifests": 3}', '{"manifests": [3]}'])
