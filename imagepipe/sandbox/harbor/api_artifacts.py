@@ -84,8 +84,8 @@ async def list_artifacts(call: Call) -> Response:
 
 async def list_project_artifacts(call: Call) -> Response:
     """`GET /projects/{p}/artifacts`."""
-    call.require_login()
     listing = call.listing()
+    call.require_login()
     key = call.project_key()
     call.require_project(key, "artifact", "list")
     return _page(call, listing, "project_id = ?", call.project(key)["id"])

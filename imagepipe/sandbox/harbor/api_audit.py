@@ -11,6 +11,7 @@ from imagepipe.sandbox.harbor import wire
 from imagepipe.sandbox.harbor.audit import EVENT_TYPES, EXTENDED_SINCE
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person
+from imagepipe.sandbox.harbor.paging import Listing
 from imagepipe.sandbox.harbor.problems import json_response, not_found
 from imagepipe.sandbox.harbor.store import Row
 
@@ -18,7 +19,8 @@ from imagepipe.sandbox.harbor.store import Row
 async def list_events(call: Call) -> Response:
     """`GET /auditlog-exts`: all of it for administrators, else that of the projects whose log the caller may list."""
     _require_extended(call)
-    return _page(call, _everything(call), extended=True)
+    listing = call.listing()
+    return _page(call, listing, _everything(call), extended=True)
 
 
 async def list_event_types(call: Call) -> Response:
@@ -31,19 +33,20 @@ async def list_event_types(call: Call) -> Response:
 async def list_project_events(call: Call) -> Response:
     """`GET /projects/{p}/auditlog-exts`: the path always holds the project's name."""
     _require_extended(call)
-    return _page(call, _of_project(call), extended=True)
+    listing = call.listing()
+    return _page(call, listing, _of_project(call), extended=True)
 
 
 async def list_old_events(call: Call) -> Response:
     """`GET /audit-logs`: what was recorded before 2.13, so nothing in a newer Harbor that began as one."""
-    rows = _everything(call)
-    return _page(call, [] if _is_extended(call) else rows, extended=False)
+    listing, rows = call.listing(), _everything(call)
+    return _page(call, listing, [] if _is_extended(call) else rows, extended=False)
 
 
 async def list_old_project_events(call: Call) -> Response:
     """`GET /projects/{p}/logs`: likewise."""
-    rows = _of_project(call)
-    return _page(call, [] if _is_extended(call) else rows, extended=False)
+    listing, rows = call.listing(), _of_project(call)
+    return _page(call, listing, [] if _is_extended(call) else rows, extended=False)
 
 
 def _is_extended(call: Call) -> bool:
@@ -74,7 +77,6 @@ def _of_project(call: Call) -> list[Row]:
     return call.store.all("SELECT * FROM audit_log WHERE project_id = ? ORDER BY id DESC", project_id)
 
 
-def _page(call: Call, rows: list[Row], *, extended: bool) -> Response:
-    listing = call.listing()
+def _page(call: Call, listing: Listing, rows: list[Row], *, extended: bool) -> Response:
     shown = listing.select(rows, default_sort="-op_time", ignore=("project_id",))
     return call.page(listing, shown, lambda row: wire.audit(row, extended=extended))

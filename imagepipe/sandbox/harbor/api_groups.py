@@ -19,8 +19,8 @@ from imagepipe.sandbox.harbor.store import Row
 
 async def list_groups(call: Call) -> Response:
     """`GET /usergroups`: for administrators; under LDAP those of LDAP only."""
-    call.require_system("user-group", "list")
     listing = call.listing()
+    call.require_system("user-group", "list")
     rows = call.store.all("SELECT * FROM user_groups ORDER BY id")
     part, dn = call.text("group_name"), call.text("ldap_group_dn")
     if part:
@@ -35,8 +35,8 @@ async def search_groups(call: Call) -> Response:
     part = call.text("groupname")
     if part is None:
         raise invalid("groupname in query is required")
-    call.require_login()
     listing = call.listing()
+    call.require_login()
     if not part:
         raise bad_request("need to provide groupname to search user group")
     sql = "SELECT * FROM user_groups WHERE instr(group_name, ?) ORDER BY length(group_name), group_name"

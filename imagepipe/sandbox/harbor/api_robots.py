@@ -158,8 +158,8 @@ def _creator_ref(call: Call) -> int:
 
 async def list_robots(call: Call) -> Response:
     """`GET /robots`: those of the system, unless `q` names one project by its id."""
-    call.require_login()
     listing = call.listing()
+    call.require_login()
     level = listing.keyword("Level") or "system"
     if level not in {"system", "project"}:
         raise bad_request("bad request error level input")

@@ -75,8 +75,8 @@ def _check_profile(user: dict[str, Any]) -> None:
 
 async def list_users(call: Call) -> Response:
     """`GET /users`."""
-    call.require_system("user", "list")
     listing = call.listing()
+    call.require_system("user", "list")
     rows = listing.select(call.store.all("SELECT * FROM users WHERE deleted = 0"))
     for name in ("username", "email"):
         part = call.text(name)
@@ -121,9 +121,9 @@ async def delete_user(call: Call) -> Response:
 
 async def set_sysadmin(call: Call) -> Response:
     """`PUT /users/{id}/sysadmin`."""
-    flag = await call.body("sysadmin_flag")
+    user_id, flag = call.number("user"), await call.body("sysadmin_flag")
     call.require_system("user", "update")
-    user_id = _user(call, call.number("user"))["id"]
+    _user(call, user_id)
     call.store.run("UPDATE users SET sysadmin = ? WHERE id = ?", int(bool(flag.get("sysadmin_flag"))), user_id)
     return Response()
 
@@ -146,6 +146,7 @@ async def set_password(call: Call) -> Response:
 
 async def set_cli_secret(call: Call) -> Response:
     """`PUT /users/{id}/cli_secret`: an OIDC user's; an empty one becomes random and is shown in the web interface."""
+    call.number("user")
     asked = await call.body("secret")
     mode = call.harbor.config.auth_mode
     if mode != "oidc":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -20,6 +20,9 @@ from imagepipe.sandbox.harbor.paging import Listing, integer
 from imagepipe.sandbox.harbor.problems import HarborError, invalid, json_response, not_found
 from imagepipe.sandbox.harbor.store import Row, Store, timestamp
 from imagepipe.sandbox.harbor.tokens import TokenMaker
+
+_DESCRIBED: Final = {"member": "mid", "quota": "id", "rule": "immutable_rule_id"}
+"""What Harbor's API description calls the numbers in paths, where not `<name>_id`. Source: api/v2.0/swagger.yaml."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Call:
         Raises:
             HarborError: 422, it is none.
         """
-        return integer(self.params[name], name, "path")
+        return integer(self.params[name], _DESCRIBED.get(name, f"{name}_id"), "path")
 
     async def body(self, name: str) -> dict[str, Any]:
         """Returns the JSON body; `name` is the parameter's name in Harbor's API description.

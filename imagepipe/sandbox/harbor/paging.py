@@ -32,9 +32,9 @@ def integer(text: str, name: str, place: str = "query") -> int:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list request: filters, order and page."""
+    """One list request: filters, order and page; `q` is read when it is needed, after the caller's rights."""
 
-    keywords: Mapping[str, str]
+    q: str
     sorts: Sequence[str]
     page: int
     page_size: int
@@ -44,7 +44,7 @@ class Listing:
         """Returns the listing that a query string asks for.
 
         Raises:
-            HarborError: 422 for a page that is none, 400 for a `q` that is none.
+            HarborError: 422 for a page that is none: pages are bound before anything else.
         """
         # A repeated parameter counts by its last value. Source: go-openapi/runtime (GetOK, last of the slice).
         values = dict(query)
@@ -53,7 +53,16 @@ class Listing:
         if page_size > MAX_PAGE_SIZE:
             raise invalid(f"page_size in query should be less than or equal to {MAX_PAGE_SIZE}")
         sorts = [key for key in values.get("sort", "").split(",") if key]
-        return cls(parse_keywords(values.get("q", "")), sorts, page, page_size)
+        return cls(values.get("q", ""), sorts, page, page_size)
+
+    @property
+    def keywords(self) -> Mapping[str, str]:
+        """Returns the patterns by key.
+
+        Raises:
+            HarborError: 400, `q` is none.
+        """
+        return parse_keywords(self.q)
 
     def keyword(self, name: str) -> str | None:
         """Returns the raw pattern of a keyword, however its name is spelled (ProjectID, project_id)."""
