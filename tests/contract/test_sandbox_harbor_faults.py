@@ -158,6 +158,49 @@ def test_a_scan_that_the_sandbox_made_up_is_shown_and_stops_a_pull(harbor: Harbo
         assert (refused.status_code, refused.text) == (412, error_body("PROJECTPOLICYVIOLATION", message))
 
 
+def test_an_image_that_the_scanner_has_not_seen_yet_is_not_pulled(harbor: HarborClient) -> None:
+    image = harbor.push(R, "v1")
+    artifact = harbor.sign(R, image, "application/vnd.example.sbom")
+    harbor.ok("PUT", f"/projects/{PROJECT}", json={"metadata": {"prevent_vul": "true", "severity": "high"}})
+    harbor.harbor.faults.set(scans={})
+    refused = harbor.get_manifest(R, "v1")
+    message = (
+        f"current image without vulnerability scanning cannot be pulled due to {POLICY}"
+        "To continue with pull, please contact your project administrator for help."
+    )
+    assert (refused.status_code, refused.text) == (412, error_body("PROJECTPOLICYVIOLATION", message))
+    # It is no image, which is all that a scanner can scan.
+    assert harbor.get_manifest(R, artifact.digest).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("threshold", "found", "status"),
+    [
+        ("", "Negligible", 412),
+        ("", "Unknown", 412),
+        ("", "None", 200),
+        ("none", "None", 200),
+        ("none", "Low", 412),
+        ("low", "Negligible", 200),
+        ("low", "Low", 412),
+        ("critical", "High", 200),
+        ("critical", "Odd", 412),
+    ],
+)
+def test_a_finding_stops_a_pull_from_the_threshold_on(
+    harbor: HarborClient, threshold: str, found: str, status: int
+) -> None:
+    image = harbor.push(R, "v1")
+    policy = {"prevent_vul": "true"} | ({"severity": threshold} if threshold else {})
+    harbor.ok("PUT", f"/projects/{PROJECT}", json={"metadata": policy})
+    harbor.harbor.faults.set(scans={image.digest: {"severity": found, "summary": {found: 1}}})
+    answer = harbor.get_manifest(R, "v1")
+    assert answer.status_code == status
+    said = "current image with 1 vulnerability cannot be pulled due to configured policy in 'Prevent images with"
+    said += f' vulnerability severity of "{threshold.title() or "Unknown"}" or higher from running.\''
+    assert status == 200 or answer.json()["errors"][0]["message"].startswith(said)
+
+
 def test_a_scan_is_asked_for_and_brings_its_report(harbor: HarborClient) -> None:
     pushed = harbor.push(R, "v1")
     finding = {"id": "CVE-2026-1", "package": "musl", "version": "1.2.4", "fix_version": "1.2.5", "severity": "High"}

@@ -16,7 +16,9 @@ TRUST = {
     "enable_content_trust_cosign": ("signature.cosign", "cosign"),
     "enable_content_trust": ("signature.notation", "notation"),
 }
-SEVERITIES = ("none", "low", "medium", "high", "critical")
+# Source: v2.15.2 src/pkg/scan/vuln/severity.go (Code, ParseSeverityVersion3); what is in neither of them counts most.
+SEVERITIES = {"none": 0, "unknown": 0, "negligible": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
+THRESHOLDS = ("none", "low", "medium", "high", "critical")
 
 
 def check_pull(harbor: Harbor, caller: Caller, target: Target, agent: str) -> None:
@@ -61,15 +63,16 @@ def _exempt(store: Store, caller: Caller, artifact: Row, agent: str) -> bool:
 
 
 def _check_vulnerable(harbor: Harbor, artifact: Row, severity: str) -> None:
-    """Raises 412 for a scan result at or above `severity`; what no scanner has seen passes."""
+    """Raises 412 for a scan result at or above `severity`, or for none; what no scanner can scan passes."""
     scan = harbor.faults.scan(artifact["digest"])
-    if scan is None:
+    if scan is None and not (harbor.faults.has_scanner and artifact["type"] == "IMAGE"):
         return
-    threshold = severity.title() if severity in SEVERITIES else "Unknown"
+    threshold = severity.title() if severity in THRESHOLDS else "Unknown"
     policy = (
         "cannot be pulled due to configured policy in 'Prevent images with vulnerability severity of "
         f'"{threshold}" or higher from running.\' To continue with pull, please contact your project administrator '
     )
+    scan = scan or {"status": "NotScanned"}
     status = scan.get("status", "Success")
     if status == "NotScanned":
         raise _violation(f"current image without vulnerability scanning {policy}for help.")
@@ -78,8 +81,8 @@ def _check_vulnerable(harbor: Harbor, artifact: Row, severity: str) -> None:
     if status != "Success":
         raise _violation(f'current image with "{status}" status of vulnerability scanning {policy}for help.')
     found = str(scan.get("severity", "none")).lower()
-    floor = SEVERITIES.index(severity) if severity in SEVERITIES else 0
-    if found in SEVERITIES and SEVERITIES.index(found) >= floor:
+    # Where nothing was found, no severity is reported that could be compared.
+    if found != "none" and SEVERITIES.get(found, 99) >= SEVERITIES[threshold.lower()]:
         count = sum(scan.get("summary", {}).values())
         thing = "vulnerabilities" if count > 1 else "vulnerability"
         raise _violation(
