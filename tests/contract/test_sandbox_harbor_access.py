@@ -88,6 +88,10 @@ def test_a_token_answer_has_an_empty_access_token_and_half_an_hour(harbor: Harbo
     assert answer["expires_in"] == 1800
     claims = claims_of(answer["token"])
     assert (claims["iss"], claims["sub"], claims["aud"]) == ("harbor-token-issuer", "admin", ["harbor-registry"])
+    assert set(claims) == {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "access"}
+    assert (claims["exp"] - claims["iat"], claims["nbf"]) == (1800, claims["iat"])
+    head = json.loads(base64.urlsafe_b64decode(answer["token"].partition(".")[0] + "=="))
+    assert (head["alg"], head["typ"], head["kid"].count(":")) == ("RS256", "JWT", 11)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +197,14 @@ def test_of_two_scopes_in_one_project_the_last_one_counts(harbor: HarborClient) 
     headers = harbor.bearer(TEAM_LOGINS["dev"], *scopes)
     answer = harbor.send("GET", f"/v2/{PROJECT}/c/tags/list", headers=headers)
     assert (answer.status_code, answer.text) == (404, error_body("NOT_FOUND", f"repository {PROJECT}/c not found"))
+    # The service gives both the same; what counts shows where it did not.
+    less, more = (
+        {"type": "repository", "name": f"{PROJECT}/{name}", "actions": actions}
+        for name, actions in (("a", []), ("b", ["pull"]))
+    )
+    for access, status in (([less, more], 404), ([more, less], 401)):
+        headers = {"Authorization": f"Bearer {harbor.harbor.tokens.make('dev', access)['token']}"}
+        assert harbor.send("GET", f"/v2/{PROJECT}/a/tags/list", headers=headers).status_code == status
 
 
 def test_a_token_from_before_a_project_was_made_anew_is_refused(harbor: HarborClient) -> None:

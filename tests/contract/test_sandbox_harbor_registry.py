@@ -118,6 +118,12 @@ def test_the_registrys_own_refusals_pass_through_with_their_detail(harbor: Harbo
         ),
         (OCI_MANIFEST, b"nonsense", "invalid character 'n' looking for beginning of value"),
         (OCI_MANIFEST, b'{"layers":', "unexpected end of JSON input"),
+        (OCI_MANIFEST, b"[]", "json: cannot unmarshal into Go value"),
+        (OCI_MANIFEST, b'{"config":"x"}', "json: cannot unmarshal into Go struct field config"),
+        (OCI_MANIFEST, b'{"layers":{}}', "json: cannot unmarshal into Go struct field layers"),
+        (OCI_MANIFEST, b'{"layers":["x"]}', "json: cannot unmarshal into Go struct field layers"),
+        (OCI_MANIFEST, b'{"layers":[{"size":"1"}]}', "json: cannot unmarshal into Go struct field size"),
+        (OCI_INDEX, b'{"manifests":[{"digest":1}]}', "json: cannot unmarshal into Go struct field digest"),
         (OCI_MANIFEST, b'{"layers":[],"manifests":[]}', "ocimanifest: expected manifest but found index"),
         (OCI_INDEX, b'{"layers":[],"manifests":[]}', "index: expected index but found manifest"),
         (
@@ -136,6 +142,15 @@ def test_what_is_no_manifest_is_refused_in_harbors_words(
         400,
         error_body("MANIFEST_INVALID", f"unmarshal manifest failed: {reason}"),
     )
+
+
+def test_what_is_too_large_or_has_another_digest_is_refused_by_the_registry(harbor: HarborClient) -> None:
+    image, headers = harbor.push(R, "v1"), {"Content-Type": OCI_MANIFEST}
+    wrong = harbor.send("PUT", f"/v2/{R}/manifests/{ABSENT}", ADMIN, content=image.raw, headers=headers)
+    assert (wrong.status_code, wrong.json()["errors"][0]["code"]) == (400, "DIGEST_INVALID")
+    large = harbor.push(R, "v2", annotations={"much": "x" * 4 * 1024 * 1024}).response
+    assert (large.status_code, large.json()["errors"][0]["code"]) == (400, "MANIFEST_INVALID")
+    assert harbor.send("GET", f"/v2/{R}/tags/list", ADMIN).json()["tags"] == ["v1"]
 
 
 def test_a_reference_that_can_be_neither_tag_nor_digest_is_not_found(harbor: HarborClient) -> None:
@@ -370,6 +385,8 @@ def test_an_unsigned_image_cannot_be_pulled_when_trust_is_on(harbor: HarborClien
         refused = harbor.get_manifest(R, reference)
         assert (refused.status_code, refused.text) == (412, UNSIGNED)
     assert harbor.send("HEAD", f"/v2/{R}/manifests/v1", ADMIN).status_code == 412
+    for path in ("tags/list", f"referrers/{image.digest}", f"blobs/{digest_of(b'layer')}"):
+        assert harbor.send("GET", f"/v2/{R}/{path}", ADMIN).status_code == 200
     signature = harbor.sign(R, image)
     assert harbor.get_manifest(R, "v1").status_code == 200
     assert harbor.get_manifest(R, signature.digest).status_code == 200

@@ -34,6 +34,17 @@ COSIGN_OCI11 = "application/vnd.dev.cosign.artifact.sig.v1+json"
 COSIGN_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 HARBOR_SBOM = "application/vnd.goharbor.harbor.sbom.v1"
 NYDUS = "containerd.io/snapshot/nydus-bootstrap"
+# What is read before the registry is asked; subject and artifactType are read after it, by another hand.
+# Source: docker/distribution v2.8.3 blobs.go (Descriptor), manifest/{ocischema,schema2,manifestlist}.
+_DESCRIPTOR_FIELDS: Mapping[str, type] = {"mediaType": str, "digest": str, "size": int, "annotations": dict}
+_FIELDS: Mapping[str, type] = {
+    "schemaVersion": int,
+    "mediaType": str,
+    "config": dict,
+    "layers": list,
+    "manifests": list,
+    "annotations": dict,
+}
 # Source: v2.15.2 src/controller/artifact/processor/default.go.
 _TYPE = re.compile(r"application/vnd\.[^.]*\.(.*)\.config\.[^.]*\+json")
 Descriptor = Mapping[str, Any]
@@ -149,8 +160,22 @@ def parse(content_type: str, raw: bytes) -> Manifest:
         raise _refused(_go_json_error(raw)) from error
     if not isinstance(document, dict):
         raise _refused("json: cannot unmarshal into Go value")
+    _check_fields(document, _FIELDS)
     _check_shape(media_type, document)
     return Manifest(raw, media_type, document)
+
+
+def _check_fields(fields: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Raises 400 for a field of another kind than Go's decoder takes; it would name Go's types, too."""
+    for name, kind in kinds.items():
+        value = fields.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise _refused(f"json: cannot unmarshal into Go struct field {name}")
+        descriptors: Any = value if kind is list else [value] if name == "config" else None
+        for each in descriptors or ():
+            if each is not None and not isinstance(each, dict):
+                raise _refused(f"json: cannot unmarshal into Go struct field {name}")
+            _check_fields(each or {}, _DESCRIPTOR_FIELDS)
 
 
 def _check_shape(media_type: str, document: Mapping[str, Any]) -> None:
