@@ -222,7 +222,12 @@ def _told_unsigned(facts: Facts) -> Cause:
 
 
 def _unsigned(facts: Facts, kind: str) -> Cause:
-    message = f"project {facts.image.project} lets nobody pull without a {kind} signature, and there is none"
+    name = facts.image.project
+    message = f"project {name} lets nobody pull without a {kind} signature, and there is none"
+    if kind == "cosign" and facts.artifact is not None and not facts.artifact.counts_bundles:
+        # To sign again would change nothing. Source: goharbor/harbor#22401, fbb45d8c94 (2.15.0, never in 2.14)
+        message += " that this Harbor counts: ours does from Harbor 2.15 on"
+        return Cause("unsigned", message, f"imagepipe project set {name} require_cosign=false, or ask for Harbor 2.15")
     fix = f"imagepipe sign {facts.image}" if kind == "cosign" else f"notation sign {facts.image}"
     return Cause("unsigned", message, fix)
 

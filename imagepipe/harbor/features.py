@@ -36,6 +36,7 @@ SINCE: Final[Mapping[str, tuple[int, int]]] = {
     "right:ldap-user": (2, 12),
     "project-artifacts": (2, 12),  # GET /projects/{p}/artifacts
     "audit-ext": (2, 13),  # auditlog-exts
+    "cosign-bundle": (2, 15),  # a bundle counts as cosign's signature; before, as anything else that is attached
 }
 # Roles and settings that not every Harbor has, by our names. Source: the same, and goharbor/harbor v1.7.0, v1.8.0,
 # v1.10.0 src/common/const.go

@@ -327,8 +327,10 @@ class ArtifactState:
         immutable: Whether a rule keeps the tag where it is.
         signatures: `cosign`, `notation`: what is attached, whoever made it.
         severity: The worst that its scan found, in lower case; None: there is no finished scan.
+        counts_bundles: Whether this Harbor takes a Sigstore bundle for cosign's signature.
     """
 
     immutable: bool
     signatures: frozenset[str]
     severity: str | None
+    counts_bundles: bool = True

@@ -121,7 +121,21 @@ def keep(client: HarborClient, digest: str, transport: httpx.BaseTransport) -> N
 
 
 def test_every_feature_that_has_a_version_is_met_here() -> None:
-    assert REFUSED.keys() | DONE.keys() == SINCE.keys()
+    assert REFUSED.keys() | DONE.keys() | {"cosign-bundle"} == SINCE.keys()
+
+
+def test_a_bundle_is_said_to_count_from_the_version_on_that_counts_it(opened: Opened) -> None:
+    major, minor = SINCE["cosign-bundle"]
+    for version, counts in (((major, minor - 1), False), ((major, minor), True)):
+        with opened(version) as client:
+            client.sign(f"{PROJECT}/hello", client.push(f"{PROJECT}/hello", "1.0"))
+            client.ok("PUT", f"/projects/{PROJECT}", json={"metadata": {"enable_content_trust_cosign": "true"}})
+            harbor = open_administration(url=str(client.http.base_url), credential=Credential(*ADMIN))
+            assert harbor.obstacles is not None
+            state = harbor.obstacles.artifact(Project(PROJECT), "hello", "1.0")
+            assert state is not None
+            assert state.counts_bundles is counts
+            assert client.get_manifest(f"{PROJECT}/hello", "1.0").status_code == (200 if counts else 412)
 
 
 @pytest.mark.parametrize("feature", REFUSED)

@@ -70,4 +70,5 @@ class Obstacles2:
             immutable=any(tag.immutable for tag in found.tags if tag.name == reference),
             signatures=frozenset(_SIGNATURES[one.type] for one in found.accessories if one.type in _SIGNATURES),
             severity=finished[0].severity.lower() if finished else None,
+            counts_bundles=self._session.gate.has("cosign-bundle"),
         )

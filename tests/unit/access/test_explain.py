@@ -100,6 +100,12 @@ def under(facts: Facts, **settings: bool | str | int) -> Facts:
             "imagepipe project set es storage_limit_bytes=200",
         ),
         (under(PULLED, require_cosign=True), "unsigned", "without a cosign signature", "imagepipe sign es/web:1"),
+        (
+            under(replace(PULLED, artifact=replace(PLAIN, counts_bundles=False)), require_cosign=True),
+            "unsigned",
+            "there is none that this Harbor counts: ours does from Harbor 2.15 on",
+            "imagepipe project set es require_cosign=false, or ask for Harbor 2.15",
+        ),
         (under(PULLED, require_notation=True), "unsigned", "without a notation signature", "notation sign es/web:1"),
         (under(PULLED, prevent_vulnerable=True), "unscanned", "was not", "auto_scan=true"),
         (
