@@ -108,8 +108,11 @@ def test_a_signature_alone_is_not_copied(harbor: HarborClient) -> None:
 
 def test_a_proxy_cache_takes_no_copies_and_no_tags(harbor: HarborClient) -> None:
     harbor.push(R, "v1")
-    harbor.add_project("mirror", registry_id=1)
-    assert harbor.ok("GET", "/projects/mirror").json()["registry_id"] == 1
+    trust = {"enable_content_trust": "true", "enable_content_trust_cosign": "true"}
+    harbor.add_project("mirror", registry_id=1, metadata=trust)
+    mirror = harbor.ok("GET", "/projects/mirror").json()
+    assert mirror["registry_id"] == 1
+    assert mirror["metadata"] == {"enable_content_trust_cosign": "true", "public": "false"}
     refused = _copy(harbor, f"{R}:v1", target="/projects/mirror/repositories/hello/artifacts")
     message = "the operation isn't supported for a proxy cache project"
     assert (refused.status_code, refused.text) == (405, error_body("METHOD_NOT_ALLOWED", message))

@@ -49,6 +49,9 @@ async def create_project(call: Call) -> Response:
     if asked.get("registry_id") is not None and not call.caller.may_system(("project", "create")):
         raise HarborError("FORBIDDEN", "Only system admin can create proxy cache project")
     metadata = _metadata(asked)
+    if asked.get("registry_id"):
+        # Dropped without a word; that of cosign is not.
+        metadata.pop("enable_content_trust", None)
     limit = asked.get("storage_limit") if call.caller.may_system(("project", "create")) else None
     limit = limit or int(setting(call, "storage_per_project"))
     _check_new(asked, metadata, limit)
