@@ -4,8 +4,10 @@
 """
 
 import gc
+import os
 import signal
 import sys
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -16,6 +18,7 @@ _OBJECTS_BETWEEN_LOOKS = 50_000
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
+    _open_what_is_closed()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from imagepipe import __version__
 
@@ -23,7 +26,10 @@ def main() -> None:
         return
     # httpx brings a command line of its own, with a highlighter for every language: a tenth of a second for nothing.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # what Python itself keeps for "not to be had"
-    from imagepipe.cli.main import leave, run
+    try:
+        from imagepipe.cli.main import leave, run
+    except KeyboardInterrupt:
+        _interrupted()
 
     # What cancels a CI job: it ends as with Ctrl-C, and lets go what it holds on targets.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -31,6 +37,23 @@ def main() -> None:
     code = run(sys.argv[1:])
     gc.freeze()
     leave(code)
+
+
+def _open_what_is_closed() -> None:
+    """Lets what was closed by whoever started us lead nowhere: else the next file that is opened takes its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 # as long as we live
+
+
+def _interrupted() -> NoReturn:
+    """Ends the process as any command does that is interrupted; none has begun yet."""
+    from imagepipe.cli.session import Session
+    from imagepipe.errors import InterruptedByUserError
+
+    stopped = InterruptedByUserError("interrupted", hint="run the same command again; nothing was begun")
+    Session(as_json="--json" in sys.argv).fail(stopped)
+    sys.exit(stopped.exit_code)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,9 @@ def command_line(named: str = "") -> typer.Typer:
 
 def run(argv: list[str]) -> int:
     """Runs one command line and returns its exit code."""
-    tree = typer.main.get_command(command_line(*argv[:1]))
     session = Session(as_json="--json" in argv)
     try:
+        tree = typer.main.get_command(command_line(*argv[:1]))
         code = tree.main(args=argv, prog_name="imagepipe", standalone_mode=False)
     except Failure as failure:
         return failure.exit_code
@@ -101,8 +101,9 @@ def leave(code: int) -> NoReturn:
     """
     others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
     working = [thread for thread in others if not thread.daemon]
-    for thread in working:
-        thread.join(_IDLE_S)
+    with contextlib.suppress(KeyboardInterrupt):  # who presses it once more has been told all there is
+        for thread in working:
+            thread.join(_IDLE_S)
     if any(thread.is_alive() for thread in working):
         with contextlib.suppress(OSError):
             sys.stdout.flush()

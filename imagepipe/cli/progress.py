@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from imagepipe.cli.session import tell
 from imagepipe.errors import UsageError
 from imagepipe.events import Event, Output, Progress, Retried, StepFailed, StepFinished, StepStarted, Warned
 
@@ -85,8 +86,7 @@ class _Plain:
         line = plain_line(event, verbose=self._verbose)
         if line is not None:
             with self._lock:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+                tell(line + "\n")
 
     def close(self) -> None:
         """Has nothing to end."""

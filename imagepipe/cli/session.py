@@ -10,16 +10,16 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from imagepipe.errors import ImagepipeError, UsageError
+from imagepipe.errors import ImagepipeError, InputError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from imagepipe.events import EventSink
     from imagepipe.settings import Settings
     from imagepipe.wiring import Wiring
 
-__all__ = ["Session", "error_document"]
+__all__ = ["Session", "error_document", "tell"]
 
 
 @dataclass(slots=True)
@@ -48,12 +48,13 @@ class Session:
 
         Raises:
             SettingsError: A setting is wrong, wherever it came from.
+            NotFoundError: The working directory is gone.
         """
         from imagepipe.settings import load_settings
 
         given = {key.replace("__", "."): value for key, value in flags.items() if value is not None}
         named = self.config or (Path(os.environ["IMAGEPIPE_CONFIG"]) if os.environ.get("IMAGEPIPE_CONFIG") else None)
-        return load_settings(flags=given, config_file=named, cwd=Path.cwd(), environ=os.environ)
+        return load_settings(flags=given, config_file=named, cwd=_here(), environ=os.environ)
 
     def wiring(self, settings: Settings) -> Wiring:
         """Returns the composition root for these settings, with this session's progress as event sink."""
@@ -78,34 +79,40 @@ class Session:
             self._drawing = None
 
     def answer(self, document: dict[str, Any], text: str) -> None:
-        """Prints the answer: the document with --json, else the text."""
+        """Prints the answer: the document with --json, else the text.
+
+        Raises:
+            InputError: stdout takes nothing; who reads it may be gone, though: what was done is done.
+        """
         self.close()
         if self.as_json:
             self.printed = True
-            sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
-        elif text:
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
+            text = json.dumps(document, indent=2, default=str)
+        error = _print(text)
+        if error is not None and not isinstance(error, BrokenPipeError):
+            raise InputError(
+                f"write the answer to stdout: {error.strerror}",
+                hint="make room where stdout goes, then run the same command again: what is done already stays done",
+            )
 
     def say(self, text: str) -> None:
         """Prints a line for people on stderr, unless -q."""
         self.close()
         if not self.quiet:
-            sys.stderr.write(text + "\n")
+            tell(text + "\n")
 
     def warn(self, text: str) -> None:
         """Prints a line for people on stderr, with -q too: what was done is weaker than it looks."""
         self.close()
-        sys.stderr.write(f"warning: {text}\n")
+        tell(f"warning: {text}\n")
 
     def fail(self, error: ImagepipeError) -> None:
         """Prints an error: message and hint on stderr, the error document on stdout with --json."""
         self.close()
         if self.as_json and not self.printed:
             self.printed = True
-            sys.stdout.write(json.dumps(error_document(error), indent=2) + "\n")
-            sys.stdout.flush()
-        sys.stderr.write(f"error: {error.message}\nhint: {way_out(error)}\n")
+            _print(json.dumps(error_document(error), indent=2))
+        tell(f"error: {error.message}\nhint: {way_out(error)}\n")
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Returns when the user agrees: by --yes, or by answering on a terminal.
@@ -124,6 +131,11 @@ class Session:
             raise UsageError("not confirmed; nothing was changed", hint="answer y, or add --yes")
 
 
+def tell(text: str) -> None:
+    """Writes to stderr. Who reads it may be gone, or its disk full: that must not stop what is under way."""
+    _put(sys.stderr, text)
+
+
 def error_document(error: ImagepipeError) -> dict[str, Any]:
     """Returns the JSON document of an error."""
     return {"schema": "imagepipe.error/v1", "error": error_body(error)}
@@ -138,6 +150,30 @@ def error_body(error: ImagepipeError) -> dict[str, Any]:
 def way_out(error: ImagepipeError) -> str:
     """Returns the error's hint, or what mostly helps with its exit code: no failure is told without a way out."""
     return error.hint or _WAYS_OUT.get(error.exit_code, "see `imagepipe COMMAND --help`")
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise NotFoundError("the working directory is gone", hint="go to one that is there") from error
+
+
+def _print(text: str) -> OSError | None:
+    """Writes to stdout, and returns why that was in vain."""
+    return _put(sys.stdout, text if text.endswith("\n") or not text else f"{text}\n")
+
+
+def _put(stream: TextIO, text: str) -> OSError | None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        # What is left in it, and what may still come, goes nowhere; else Python fails once more at its end.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        return error
+    return None
 
 
 _WAYS_OUT: Final = {

@@ -122,6 +122,17 @@ def test_a_wrong_setting_names_file_and_line(tmp_path: Path, capsys: pytest.Capt
     assert "build" in str(error["message"])
 
 
+def test_a_working_directory_that_is_gone_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run(["config", "show", "--json"]) == 4
+    assert error_of(capsys)["message"] == "the working directory is gone"
+
+
 def test_config_show_names_the_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "imagepipe.toml").write_text('registry = "vic.example"\n')
     assert run(["config", "show", "--origin", "--json"]) == 0
