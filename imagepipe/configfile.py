@@ -118,7 +118,7 @@ def _rewrite(path: Path, edit: Callable[[str], str]) -> None:
     path = path.resolve()
     try:
         before = path.read_bytes() if path.exists() else b""
-        after = edit(before.decode()).encode()
+        after = edit(before.decode("utf-8-sig")).encode()
         mode = path.stat().st_mode & 0o777 if path.exists() else _NEW_FILE_MODE
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         beside = Path(name)

@@ -20,7 +20,7 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel
 
 from imagepipe.errors import NotFoundError, SettingsError
-from imagepipe.problems import Key, annotation_at, did_you_mean, known_keys
+from imagepipe.problems import Key, annotation_at, did_you_mean, dotted, known_keys
 
 __all__ = [
     "Layer",
@@ -29,6 +29,7 @@ __all__ = [
     "find_upwards",
     "flags_layer",
     "foreign_layer",
+    "home_folder",
     "merge",
     "one_password",
     "place_of",
@@ -110,7 +111,7 @@ def read_toml(path: Path, shown_as: str) -> Layer:
             raw = stream.read(_MAX_BYTES + 1)
         if len(raw) > _MAX_BYTES:
             raise SettingsError(f"{shown_as}: larger than {_MAX_BYTES // 1024} KiB")
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
         values = tomllib.loads(text)
     except FileNotFoundError as error:
         raise NotFoundError(f"{shown_as}: no such file", hint="check --config, or leave it out") from error
@@ -120,12 +121,22 @@ def read_toml(path: Path, shown_as: str) -> Layer:
         raise SettingsError(f"{shown_as}: not UTF-8", hint="save the file as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(_bad_toml(shown_as, text, str(error)), hint="correct the TOML") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+        raise SettingsError(f"{shown_as}: bad TOML: {error}", hint="correct the TOML") from error
     return Layer(shown_as, values, path.absolute().parent, lambda key: f"{shown_as}:{_line(text, key)}")
 
 
 def find_upwards(folder: Path, name: str) -> Path | None:
     """Returns the nearest file of that name, from the folder upwards."""
     return next((here / name for here in (folder, *folder.parents) if (here / name).is_file()), None)
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """Returns the user's home; `/` for a user without a name, as container engines set HOME for one."""
+    try:
+        return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def flags_layer(flags: Mapping[str, object], base: Path) -> Layer:
@@ -204,10 +215,18 @@ def absolute(model: type[BaseModel], layer: Layer, home: Path) -> Layer:
             return [walk(inner, (*key, index)) for index, inner in enumerate(value)]
         if isinstance(value, str | Path) and annotation_at(model, key) is Path:
             path = home / str(value)[2:] if str(value).startswith("~/") or str(value) == "~" else Path(value)
-            return layer.base / path.expanduser() if str(value) else value
+            return layer.base / _expanded(path, layer, key) if str(value) else value
         return value
 
     return replace(layer, values=walk(layer.values, ()))
+
+
+def _expanded(path: Path, layer: Layer, key: Key) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        what = f"{path.parts[0]} is nobody's home on this machine"
+        raise SettingsError(f"{layer.where(key)}: {dotted(key)}: {what}", hint="write the path in full") from error
 
 
 def one_password(layers: Sequence[Layer]) -> list[Layer]:

@@ -23,6 +23,7 @@ from imagepipe.layers import (
     find_upwards,
     flags_layer,
     foreign_layer,
+    home_folder,
     merge,
     one_password,
     place_of,
@@ -237,7 +238,7 @@ def load_settings(
     if place_of(layers, ("targets", "env", "host")):
         # Docker's variables do not tell what listens there; an engine is what they were made for.
         layers.append(Layer("default", {"targets": {"env": {"kind": "docker"}}}, cwd))
-    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    home = home_folder(environ)
     layers = one_password([absolute(Settings, layer, home) for layer in layers])
     try:
         settings = Settings.model_validate(merge(layers), context=layers)
@@ -279,7 +280,7 @@ def _files(config_file: Path | None, cwd: Path, environ: Mapping[str, str]) -> I
     named = config_file or environ.get("IMAGEPIPE_CONFIG")
     nearest = cwd / named if named else find_upwards(cwd, CONFIG_NAME)
     users = _users_folder(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
-    for path in (nearest, users if users.is_file() else None):
+    for path in (nearest, users if _is_there(users) else None):
         if path is not None:
             yield read_toml(path, str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path))
 
@@ -294,14 +295,24 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return _users_folder(environ, "XDG_CACHE_HOME", ".cache")
 
 
+def _is_there(users: Path) -> bool:
+    try:
+        return users.is_file()
+    except OSError as error:
+        # A job that runs as another user than its HOME belongs to: what that user configured must not be left out.
+        raise SettingsError(
+            f"{users}: cannot be read: {error.strerror}",
+            hint="let HOME or XDG_CONFIG_HOME name a folder of the user who runs this",
+        ) from error
+
+
 def _users_folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
     """Returns our folder among a user's.
 
     Source: XDG Base Directory Specification 0.8: a relative path is to be ignored.
     """
     base = environ.get(variable, "")
-    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-    return (Path(base) if base.startswith("/") else home / default) / "imagepipe"
+    return (Path(base) if base.startswith("/") else home_folder(environ) / default) / "imagepipe"
 
 
 def _inconsistent(settings: Settings) -> Iterator[tuple[Key, str]]:

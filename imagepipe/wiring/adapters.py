@@ -242,10 +242,15 @@ class Adapters:
 
     @cached_property
     def _credentials(self) -> RegistryCredentials:
+        from imagepipe.layers import home_folder
         from imagepipe.registry.credentials import RegistryCredentials
 
         registry, credential = self._settings.registry, self._settings.harbor_credential()
-        return RegistryCredentials({registry: credential} if registry and credential else {}, environ=self._environ)
+        return RegistryCredentials(
+            {registry: credential} if registry and credential else {},
+            environ=self._environ,
+            home=home_folder(self._environ),
+        )
 
     def _connect(self, target: Target) -> HostPorts:
         from imagepipe.engine.host import EngineHost

@@ -83,6 +83,13 @@ def test_what_is_no_toml_is_not_touched(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["imagepipe.toml"]
 
 
+def test_a_byte_order_mark_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "imagepipe.toml"
+    path.write_text('\ufeffregistry = "vic.example"\n', encoding="utf-8")
+    put_target(path, "a", {"kind": "vch"})
+    assert path.read_text() == 'registry = "vic.example"\n\n[targets.a]\nkind = "vch"\n'
+
+
 def test_an_edit_that_would_change_more_than_the_target_is_refused() -> None:
     # A table behind dotted keys would take the lines below it along.
     with pytest.raises(RefusedError, match="without touching other lines"):

@@ -118,6 +118,27 @@ def test_the_users_file_is_looked_for_where_xdg_says(home: Home) -> None:
     assert home.load(XDG_CONFIG_HOME="relative").registry is None
 
 
+def test_a_home_that_is_somebody_elses_is_told(home: Home) -> None:
+    elsewhere = home.folder / ("x" * 300)  # cannot be looked at, not even by root
+    assert home.refusal(HOME=str(elsewhere)) == [
+        f"{elsewhere}/.config/imagepipe/config.toml: cannot be read: File name too long"
+    ]
+
+
+def test_a_user_without_a_name_and_a_home_has_the_defaults(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert home.load(HOME="").build.jobs == 2
+
+
+def test_a_home_of_nobody_in_a_path_is_refused_at_its_line(home: Home) -> None:
+    home.write('\n[harbor]\nca_file = "~nobody-of-that-name/ca.crt"\n')
+    assert home.refusal() == ["imagepipe.toml:3: harbor.ca_file: ~nobody-of-that-name is nobody's home on this machine"]
+
+
 def test_relative_paths_stand_against_the_file_they_stand_in(home: Home) -> None:
     home.write(FULL)
     settings = home.load(IMAGEPIPE_SIGNING__KEY="ci.key", IMAGEPIPE_SIGNING__PASSWORD_FILE="/run/password")
@@ -266,6 +287,15 @@ def test_bad_toml_is_refused_at_its_line(home: Home) -> None:
     assert home.refusal()[0].startswith("imagepipe.toml:2:8: bad TOML: Expected ']'")
     home.write('\nregistry = """x')
     assert home.refusal()[0].startswith("imagepipe.toml:2: bad TOML: ")
+    home.write(f"[build]\njobs = 1{'0' * 5000}\n")
+    assert home.refusal()[0].startswith("imagepipe.toml: bad TOML: Exceeds the limit")
+    home.write("a = " + "[" * 5000)
+    assert home.refusal()[0].startswith("imagepipe.toml: bad TOML: maximum recursion depth")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_setting(home: Home) -> None:
+    home.write('\ufeffregistry = "vic.example"\n')
+    assert home.load().registry == "vic.example"
 
 
 def test_what_is_no_text_is_refused(home: Home) -> None:
