@@ -61,12 +61,13 @@ class Git:
         version = self._ask(root, "describe", "--tags", "--always") or commit[:7]
         url = self._ask(root, "config", "--get", "remote.origin.url")
         return SourceRevision(
-            url=without_credentials(url) if url else None,
+            url=without_credentials(url) or None if url else None,
             commit=commit,
             committed_at=datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             branch=self._ask(root, "symbolic-ref", "--short", "--quiet", "HEAD") or self.detached_branch,
             version=re.sub(r"^v(?=\d)", "", version),
-            dirty=bool(self._ask(root, "status", "--porcelain", "--untracked-files=normal")),
+            # What git cannot tell, because its index is broken or not ours to read, is not vouched for as clean.
+            dirty=self._ask(root, "status", "--porcelain", "--untracked-files=normal") != "",
             root=root,
         )
 
@@ -122,10 +123,16 @@ class Git:
 
 
 def without_credentials(url: str) -> str:
-    """Returns a remote's URL without user names and passwords; `git@host:path` stays, its user is no secret."""
+    """Returns a remote's URL without user names and passwords; `git@host:path` stays, its user is no secret.
+
+    What looks like a URL and is none might hide one: nothing is left of it.
+    """
     if "://" not in url:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL at all, and git takes it nowhere
+        return ""
     userinfo, _, host = parts.netloc.rpartition("@")
     # Over SSH the user is part of the address; over HTTP a token may stand in its place.
     user = userinfo.partition(":")[0] if parts.scheme.endswith("ssh") else ""

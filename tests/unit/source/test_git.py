@@ -82,6 +82,26 @@ def test_any_difference_makes_it_dirty(tree: WorkTree, change: str) -> None:
     assert found.dirty
 
 
+def test_a_tree_of_which_git_cannot_tell_is_not_called_clean(tree: WorkTree) -> None:
+    tree.commit("a")
+    (tree.root / ".git" / "index").write_bytes(b"rubbish")
+
+    found = Git().revision(tree.root)
+
+    assert found is not None
+    assert found.dirty
+
+
+def test_a_remote_that_is_no_url_is_left_out(tree: WorkTree) -> None:
+    tree.commit("a")
+    tree.git("remote", "add", "origin", "https://user:pw@[::1/a.git")
+
+    found = Git().revision(tree.root)
+
+    assert found is not None
+    assert found.url is None
+
+
 def test_an_ignored_file_does_not_make_it_dirty(tree: WorkTree) -> None:
     tree.write(".gitignore", "*.log\n")
     tree.commit()
@@ -192,6 +212,7 @@ def test_a_git_that_hangs_has_a_deadline(tree: WorkTree, tmp_path: Path) -> None
         ("git@git.example:a/b.git", "git@git.example:a/b.git"),
         ("/srv/git/a.git", "/srv/git/a.git"),
         ("https://git.example/a.git", "https://git.example/a.git"),
+        ("https://user:pw@[::1/a.git", ""),
     ],
 )
 def test_credentials_never_leave_a_remotes_url(url: str, clean: str) -> None:
