@@ -197,7 +197,7 @@ def _find_bases(job: Job) -> Bases:
     spec = job.pipeline.build
     path = spec.context / spec.dockerfile
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")  # the engine takes any bytes
     except OSError as error:
         raise InputError(
             f"{job.pipeline.where('build.dockerfile')}: no Dockerfile at {path}",
@@ -211,12 +211,16 @@ def _find_bases(job: Job) -> Bases:
 
 def _provide(text: str, job: Job, world: BuildWorld) -> Pinned:
     """Pins the base once, and makes the build host use exactly that."""
-    reference = Reference.parse(text, default_registry=_DOCKER_HUB)
+    where = f"{job.pipeline.build.dockerfile} of {job.pipeline.name}: base image {text}"
+    try:
+        reference = Reference.parse(text, default_registry=_DOCKER_HUB)
+    except InputError as error:
+        raise error.doing(where) from error
     with step(world.events, "base", text) as note:
         try:
             digest = reference.digest or world.source.resolve(_tagged(reference)).digest
         except NotFoundError as error:
-            raise error.doing(f"{job.pipeline.build.dockerfile} of {job.pipeline.name}: base image {text}") from error
+            raise error.doing(where) from error
         pinned = reference.repository.pin(digest)
         world.builder.provide(pinned, reference, world.events)
         note.detail = str(digest)

@@ -93,7 +93,8 @@ class EngineBuilder:
             path="/build",
             params=_parameters(sent),
             headers={"Content-Type": "application/x-tar"},
-            data=pack(request.context, request.dockerfile, instead=made),
+            # With a Dockerfile of ours, the user's own is a file like any other: left out where .dockerignore says so.
+            data=pack(request.context, sent.dockerfile, instead=made),
             silence_s=request.timeout_s,
         )
         try:
@@ -134,14 +135,15 @@ class EngineBuilder:
 def _one_label_step(request: BuildRequest) -> dict[str, bytes]:
     """Returns the files that are sent so that all labels are one step; none where the engine must make them."""
     try:
-        text = (request.context / request.dockerfile).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{request.context / request.dockerfile}: cannot be read: {error}") from error
+        # The engine takes any bytes in comments and commands.
+        text = (request.context / request.dockerfile).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"{request.context / request.dockerfile}: cannot be read: {error.strerror}") from error
     dockerfile = labelled(text, request.labels, target=request.target)
     if dockerfile is None:
         return {}
     ignore = ignoring(read_ignore_text(request.context))
-    return {DOCKERFILE_NAME: dockerfile.encode(), ".dockerignore": ignore.encode()}
+    return {DOCKERFILE_NAME: dockerfile.encode(errors="surrogateescape"), ".dockerignore": ignore.encode()}
 
 
 def _check_platform(request: BuildRequest, found: Mapping[str, Any]) -> None:

@@ -263,7 +263,7 @@ class MemoryBuilder:
         dockerfile = request.context / request.dockerfile
         if not dockerfile.is_file():
             raise InputError(f"{dockerfile}: no such Dockerfile")
-        steps = [line for line in dockerfile.read_text().splitlines() if line.strip()]
+        steps = [line for line in dockerfile.read_text(errors="replace").splitlines() if line.strip()]
         for number, line in enumerate(steps, start=1):
             sink(Output("build", request.name, f"Step {number}/{len(steps)} : {line}"))
             if line.strip() == "RUN false":

@@ -302,7 +302,7 @@ def test_an_engine_that_is_not_there_is_unavailable(tmp_path: Path, request_for:
         EngineBuilder(Endpoint(f"unix://{tmp_path}/none.sock"), Login()).build(request_for(), silent)
 
 
-@pytest.mark.parametrize("ignored", [None, "*.log\n"])
+@pytest.mark.parametrize("ignored", [None, "*.log\n", "*.log\nDockerfile\n", "*\n!.dockerignore\n"])
 def test_labels_are_one_step_and_nothing_of_ours_gets_into_the_image(
     daemons: Daemons, builder: EngineBuilder, request_for: Make, tmp_path: Path, ignored: str | None
 ) -> None:
@@ -321,4 +321,12 @@ def test_labels_are_one_step_and_nothing_of_ours_gets_into_the_image(
     listed = next(event.line for event in seen if isinstance(event, Output) and event.line.startswith("files "))
     own = [".dockerignore"] if ignored is not None else []
     logs = [] if ignored is not None else ["noise.log"]
-    assert listed.split()[1:] == [".", "..", *own, "Dockerfile", *logs]
+    dockerfile = ["Dockerfile"] if ignored in (None, "*.log\n") else []
+    assert listed.split()[1:] == [".", "..", *own, *dockerfile, *logs]
+
+
+def test_a_dockerfile_in_another_encoding_is_built(builder: EngineBuilder, request_for: Make, tmp_path: Path) -> None:
+    request = request_for("# café", "RUN true", labels={"a": "b"})
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_bytes(dockerfile.read_text().encode("latin-1"))
+    assert builder.build(request, silent).image_id

@@ -19,6 +19,11 @@ from imagepipe.errors import InputError
         ("# syntax=x\n\nFROM --platform=linux/amd64 \\\n  a \\\n  AS one\n", {}, None, "a", ("a",)),
         ("FROM a\nARG V=1\nRUN echo FROM b\n", {}, None, "a", ("a",)),
         ("FROM a \\", {}, None, "a", ("a",)),
+        ("\ufeffFROM a\n", {}, None, "a", ("a",)),
+        ("ARG R=r V=1\nFROM $R/a:$V\n", {"V": "2"}, None, "r/a:2", ("r/a:2",)),
+        ("ARG R V='1' W=\"b c\"\nFROM a:${V}\n", {}, None, "a:1", ("a:1",)),
+        ("FROM a\nCOPY --chown=0 --from=tools:1 /x /\nCOPY --from=0 /y /\n", {}, None, "a", ("a", "tools:1")),
+        ("FROM a AS One\nFROM scratch\nCOPY --from=one /x /\ncopy --from=b /x /\n", {}, None, None, ("a", "b")),
     ],
 )
 def test_the_images_below_the_stages_are_found(

@@ -190,6 +190,29 @@ def test_a_broken_dockerfile_is_told_with_its_path(workshop: Workshop) -> None:
     assert "hello/Dockerfile: no FROM" in outcome.error.message
 
 
+def test_a_base_that_is_no_image_name_is_told_with_dockerfile_and_pipeline(workshop: Workshop) -> None:
+    (outcome,) = workshop.run(workshop.pipeline(dockerfile="FROM Busybox\n"))
+    assert isinstance(outcome.error, InputError)
+    assert outcome.error.message == ("Dockerfile of hello: base image Busybox: not a repository name: 'Busybox'")
+
+
+def test_a_dockerfile_in_another_encoding_is_built(workshop: Workshop) -> None:
+    pipeline = workshop.pipeline()
+    dockerfile = pipeline.build.context / "Dockerfile"
+    dockerfile.write_bytes(b"# caf\xe9\nFROM " + f"{REGISTRY}/es-sandbox/base:1\n".encode())
+    assert workshop.one(pipeline, push=False).image_ids
+
+
+def test_an_image_that_files_are_copied_from_is_pinned_like_a_base(workshop: Workshop) -> None:
+    tools = workshop.registry.add_image(f"{REGISTRY}/es-sandbox/tools", "1")
+    name = f"{REGISTRY}/es-sandbox/tools:1"
+    result = workshop.one(workshop.pipeline(dockerfile=f"FROM scratch\nCOPY --from={name} /x /\n"))
+    assert workshop.builder.provided[Reference.parse(name)].digest == tools.digest
+    assert result.image is not None
+    proof = workshop.reader.require(result.image, PROVENANCE_PREDICATE, (CI,)).verified.statement.predicate
+    assert tools.digest.hex in str(proof["buildDefinition"]["resolvedDependencies"])
+
+
 def test_a_dockerfile_that_vanished_is_told(workshop: Workshop) -> None:
     pipeline = workshop.pipeline()
     (pipeline.build.context / "Dockerfile").unlink()
