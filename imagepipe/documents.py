@@ -158,6 +158,8 @@ def parse_document(raw: bytes, file: str) -> Document:
         raise InputError(f"{file}:{line}: bad YAML: {error.reason}", hint="correct the YAML") from error
     except RecursionError as error:
         raise InputError(f"{file}: nested too deeply") from error
+    except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF", of which PyYAML makes no error
+        raise InputError(f"{file}: bad YAML: {error}", hint="correct the YAML") from error
     if node is None:
         raise InputError(f"{file}:1: the file is empty")
     builder = _Builder(file)

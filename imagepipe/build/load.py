@@ -5,7 +5,7 @@ True
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,8 +92,8 @@ class _Loader:
 
     def file(self, name: str | Path) -> Path:
         if isinstance(name, Path) or "/" in name or name.endswith((_SUFFIX, ".yml")):
-            return (self.root / name).resolve()
-        if self.folder and (self.folder / f"{name}{_SUFFIX}").is_file():
+            return _resolved(self.root / name)
+        if self.folder and _is_file(self.folder / f"{name}{_SUFFIX}"):
             return (self.folder / f"{name}{_SUFFIX}").resolve()
         known = [path.stem for path in self.available()]
         there = f"there are {', '.join(known)}" if known else "there are none"
@@ -103,7 +103,8 @@ class _Loader:
         )
 
     def available(self) -> list[Path]:
-        return sorted(path.resolve() for path in self.folder.glob(f"*{_SUFFIX}")) if self.folder else []
+        found = self.folder.glob(f"*{_SUFFIX}") if self.folder else ()
+        return sorted(_resolved(path) for path in found if not path.is_dir())
 
     def load(self, file: Path, assignments: Sequence[str] = ()) -> Pipeline:
         document = override(read_document(file, shown_as=self.shown(file)), assignments)
@@ -114,8 +115,8 @@ class _Loader:
         found = list(named)
         for pipeline in found:  # grows while it is walked: what is needed has needs of its own
             for need in pipeline.needs:
-                beside = (pipeline.file.parent / f"{need}{_SUFFIX}").resolve()
-                if all(need != other.name and beside != other.file for other in found) and beside.is_file():
+                beside = _resolved(pipeline.file.parent / f"{need}{_SUFFIX}")
+                if all(need != other.name and beside != other.file for other in found) and _is_file(beside):
                     found.append(self.load(beside))
         return found
 
@@ -178,11 +179,9 @@ def _unbuilt(parsed: PipelineDocument) -> Iterator[tuple[Key, str, type[Imagepip
 
 
 def _wrong(parsed: PipelineDocument, folder: Path, registry: str) -> Iterator[tuple[Key, str, type[ImagepipeError]]]:
-    try:
-        repository = Repository(registry, f"{parsed.project}/{parsed.name}")
-    except ImagepipeError as error:
-        yield ("name",), error.message, InputError
-        repository = Repository(registry, "project/name")
+    wrong = _wrong_names(parsed, registry)
+    yield from wrong
+    repository = Repository(registry, "project/name" if wrong else f"{parsed.project}/{parsed.name}")
     yield from _wrong_templates(parsed, repository)
     yield from _wrong_platforms(parsed.build.platforms)
     if not _REMOTE_CONTEXT.match(parsed.build.context):
@@ -192,6 +191,24 @@ def _wrong(parsed: PipelineDocument, folder: Path, registry: str) -> Iterator[tu
             yield ("needs", index), f"{need} stands twice", InputError
         if need == parsed.name:
             yield ("needs", index), f"{need} cannot need itself", InputError
+
+
+def _wrong_names(parsed: PipelineDocument, registry: str) -> list[tuple[Key, str, type[ImagepipeError]]]:
+    """Returns what is wrong with the parts of the repository's name, or else with the whole."""
+    parts = {"project": f"{parsed.project}/x", "name": f"x/{parsed.name}"}
+    told = {"project": parsed.project, "name": parsed.name}
+    found = [(key, error) for key, path in parts.items() if (error := _no_repository(registry, path))]
+    if not found and (error := _no_repository(registry, f"{parsed.project}/{parsed.name}")):
+        found = [("name", error)]
+    return [((key,), f"not a repository name: {told[key][:120]!r}; {error.hint}", InputError) for key, error in found]
+
+
+def _no_repository(registry: str, path: str) -> ImagepipeError | None:
+    try:
+        Repository(registry, path)
+    except ImagepipeError as error:
+        return error
+    return None
 
 
 def _wrong_templates(
@@ -233,15 +250,34 @@ def _wrong_platforms(platforms: list[str]) -> Iterator[tuple[Key, str, type[Imag
 
 
 def _wrong_files(parsed: PipelineDocument, folder: Path) -> Iterator[tuple[Key, str, type[ImagepipeError]]]:
-    context = (folder / parsed.build.context).resolve()
-    if not context.is_dir():
+    context = _resolved(folder / parsed.build.context)
+    if not _is_there(context, Path.is_dir):
         yield ("build", "context"), f"no such folder: {context}", NotFoundError
         return
-    dockerfile = (context / parsed.build.dockerfile).resolve()
+    dockerfile = _resolved(context / parsed.build.dockerfile)
     if not dockerfile.is_relative_to(context):
         yield ("build", "dockerfile"), f"{dockerfile} lies outside the context {context}", InputError
-    elif not dockerfile.is_file():
+    elif not _is_file(dockerfile):
         yield ("build", "dockerfile"), f"no such file: {dockerfile}", NotFoundError
+
+
+def _resolved(path: Path) -> Path:
+    """Returns where a path leads; itself where that is nowhere: links in a circle, a name that no file can have."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return path
+
+
+def _is_file(path: Path) -> bool:
+    return _is_there(path, Path.is_file)
+
+
+def _is_there(path: Path, look: Callable[[Path], bool]) -> bool:
+    try:
+        return look(path)
+    except OSError:  # a name that is too long, or a folder that we may not look into
+        return False
 
 
 def _keys(data: Any, key: Key) -> Iterator[Key]:

@@ -112,6 +112,7 @@ def test_words_mean_what_yaml_1_2_says(text: str, value: object) -> None:
         ("a: !!int x\n", "x.yaml:1:4: 'x' is not what its tag says"),
         ("a: !!bool maybe\n", "x.yaml:1:4: 'maybe' is not what its tag says"),
         ("a: 1\nb: \x07\n", "x.yaml:2: bad YAML: special characters are not allowed"),
+        ('a: "\\UFFFFFFFF"\n', "x.yaml: bad YAML: "),
     ],
 )
 def test_bad_yaml_is_refused_at_its_line(text: str, message: str) -> None:

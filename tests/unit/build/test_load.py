@@ -234,6 +234,35 @@ def test_a_name_that_makes_no_repository_is_refused(project: Project, name: str)
     assert line.startswith("pipelines/a.yaml:2:1: name: not a repository name")
 
 
+def test_a_wrong_project_is_refused_where_it_stands(project: Project) -> None:
+    project.file("pipelines/a.yaml", "version: 1\nname: a\nproject: ES\nbuild: {context: context}\n")
+    (line,) = project.refusal("a")
+    assert line.startswith("pipelines/a.yaml:3:1: project: not a repository name: 'ES'; use lower-case letters")
+    long = "n" * 250
+    project.file("pipelines/a.yaml", f"version: 1\nname: {long}\nproject: es\nbuild: {{context: context}}\n")
+    assert project.refusal("a")[0].startswith("pipelines/a.yaml:2:1: name: not a repository name: 'nnn")
+
+
+@pytest.mark.parametrize("odd", ["x" * 300, '"a\\0b"', "loop"])
+def test_a_path_that_no_file_can_have_is_not_found(project: Project, odd: str) -> None:
+    (project.root / "pipelines" / "loop").symlink_to("loop")
+    (project.root / "pipelines" / "context" / "loop").symlink_to("loop")
+    project.pipeline("a", build=f"context: {odd}")
+    assert "build.context: no such folder: " in project.refusal("a")[0]
+    project.pipeline("a", build=f"context: context, dockerfile: {odd}")
+    assert "build.dockerfile: no such file: " in project.refusal("a")[0]
+    project.pipeline("a", f"needs: [{odd}]\n")
+    assert "needs.0: no pipeline is named" in project.refusal("a")[0]
+
+
+def test_a_name_that_no_file_can_have_is_not_found_nor_is_a_folder(project: Project) -> None:
+    (project.root / "pipelines" / "folder.yaml").mkdir()
+    project.pipeline("a")
+    assert project.names() == ["a"]
+    for name in ("x" * 300, "folder"):
+        assert project.refusal(name) == [f"no pipeline named {name!r} (there are a)"]
+
+
 def test_a_circle_of_needs_is_refused(project: Project) -> None:
     project.pipeline("a", "needs: [b]\n")
     project.pipeline("b", "needs: [a]\n")
