@@ -11,7 +11,7 @@ import typer
 
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import ImagepipeError, PartialError, UsageError
+from imagepipe.errors import ImagepipeError, InputError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from imagepipe.fanout import Outcome
@@ -55,21 +55,25 @@ def run(
     ] = None,
 ) -> None:
     """Build, push, sign and prove images; prints one pinned reference per image."""
+    for file_out in (metadata_file, dotenv):
+        _check_folder(file_out)
     settings = session.settings(build__jobs=jobs)
     wiring = session.wiring(settings)
     pipelines = wiring.pipelines([*(pipeline or ()), *(str(path) for path in file or ())], assign or ())
     outcomes = wiring.run(pipelines, tags=tuple(tag or ()), push=not no_push, sign=not no_sign and not no_push)
     error = _failure(outcomes)
-    document = run_document(outcomes, error)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
-    text = json.dumps(document, indent=2) + "\n"
-    if metadata_file is not None:
-        _write(metadata_file, text)
-    if dotenv is not None:
-        _write(dotenv, "".join(f"{_variable(one.name)}={one.image}\n" for one in results if one.image))
-    _tell_github(results)
+    try:
+        if metadata_file is not None:
+            _write(metadata_file, json.dumps(run_document(outcomes, error), indent=2) + "\n")
+        if dotenv is not None:
+            _write(dotenv, "".join(f"{_variable(one.name)}={one.image}\n" for one in results if one.image))
+        _tell_github(results)
+    except InputError as unwritten:
+        error = error or unwritten  # the images are there, and whoever waits for their names on stdout gets them
     if results:
-        session.answer(document, "\n".join(str(one.image or _image_id(one)) for one in results))
+        text = "\n".join(str(one.image or _image_id(one)) for one in results)
+        session.answer(run_document(outcomes, error), text)
     if error is not None:
         session.fail(error)  # with --json the error document, where no image was made
         raise Failure(error.exit_code)
@@ -138,12 +142,19 @@ def _variable(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name.upper()) + "_IMAGE"
 
 
-def _write(path: Path, text: str) -> None:
+def _check_folder(path: Path | None) -> None:
+    """Returns where a file can be made at a path, as far as one can tell before it is needed."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(f"cannot write {path}", hint="name a file in a folder that exists")
+
+
+def _write(path: Path, text: str, mode: str = "w") -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as stream:
+            stream.write(text)
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}", hint="name a file in a folder that exists"
+        raise InputError(
+            f"cannot write {path}: {error.strerror}", hint="make room for it there, then run the same command again"
         ) from error
 
 
@@ -151,11 +162,11 @@ def _tell_github(results: list[RunResult]) -> None:
     """Adds outputs and a summary where a GitHub job asks for them. Source: GitHub Actions workflow commands."""
     output, summary = os.environ.get("GITHUB_OUTPUT"), os.environ.get("GITHUB_STEP_SUMMARY")
     if output:
-        with Path(output).open("a", encoding="utf-8") as stream:
-            stream.writelines(f"{_variable(one.name).lower()}={one.image}\n" for one in results if one.image)
+        lines = [f"{_variable(one.name).lower()}={one.image}\n" for one in results if one.image]
+        _write(Path(output), "".join(lines), "a")
     if summary:
-        with Path(summary).open("a", encoding="utf-8") as stream:
-            stream.write("| image | pinned | signed by |\n| --- | --- | --- |\n")
-            for one in results:
-                signer = one.evidence[0].signatory if one.evidence else "not signed"
-                stream.write(f"| {one.name} | `{one.image}` | {signer} |\n")
+        rows = ["| image | pinned | signed by |\n| --- | --- | --- |\n"]
+        for one in results:
+            signer = one.evidence[0].signatory if one.evidence else "not signed"
+            rows.append(f"| {one.name} | `{one.image}` | {signer} |\n")
+        _write(Path(summary), "".join(rows), "a")

@@ -211,6 +211,21 @@ def test_files_for_later_jobs_hold_the_pinned_reference(story: Story, tmp_path: 
     assert story.image in summary.read_text()
 
 
+def test_a_file_that_cannot_be_written_takes_no_pinned_reference_away(story: Story, tmp_path: Path) -> None:
+    for argv, environ in (
+        (("--metadata-file", "/dev/full"), {}),
+        (("--dotenv", "/dev/full"), {}),
+        ((), {"GITHUB_OUTPUT": str(tmp_path / "absent" / "outputs")}),
+    ):
+        run = story.cli.run("run", "story", "--json", *argv, cwd=story.workspace.folder, env=environ)
+        document = run.fails(3, "cannot write /", hint="run the same command again", schema="imagepipe.run/v1")
+        assert [one["image"] for one in document["images"]] == [story.image]
+    for path in (tmp_path, tmp_path / "absent" / "run.json"):
+        run = story.cli.run("run", "story", "--json", "--metadata-file", str(path), cwd=story.workspace.folder)
+        run.fails(2, f"cannot write {path}", hint="a folder that exists", kind="usage")
+        assert "build" not in run.err
+
+
 def test_config_show_tells_where_each_value_comes_from(box: Box, cli: Cli) -> None:
     document = cli.run("config", "show", "--origin", "--json").ok().json()
     rows = {row["key"]: row for row in document["settings"]}
