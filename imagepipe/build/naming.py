@@ -20,9 +20,10 @@ from typing import Final
 
 from imagepipe.errors import InputError
 from imagepipe.model import media
+from imagepipe.model.copying import RESERVED
 from imagepipe.model.digest import Digest
 from imagepipe.model.pipeline import Pipeline
-from imagepipe.model.reference import Reference
+from imagepipe.model.reference import Reference, Repository
 from imagepipe.model.result import SourceRevision
 from imagepipe.problems import did_you_mean
 
@@ -86,7 +87,7 @@ def tags_of(
             raise InputError(f"{where}: {wrong}")
         try:
             values = {key: sanitise(value) for key, value in _values(template, pipeline, revision).items()}
-            found[repository.tagged(_fill(template, values).lstrip("-.")[:_TAG_CHARS])] = None
+            found[_tagged(repository, _fill(template, values).lstrip("-.")[:_TAG_CHARS])] = None
         except InputError as error:
             raise InputError(f"{where}: {error.message}", hint=error.hint) from error
     return tuple(found)
@@ -163,6 +164,12 @@ def oci_labels(
         except InputError as error:
             raise InputError(f"{where}: {error.message}", hint=error.hint) from error
     return {key: value for key, value in sorted(labels.items()) if value}
+
+
+def _tagged(repository: Repository, tag: str) -> Reference:
+    if RESERVED.fullmatch(tag):
+        raise InputError(f"the tag {tag} is kept for records and evidence", hint="choose another tag")
+    return repository.tagged(tag)
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

@@ -104,6 +104,8 @@ def test_a_template_is_fine_or_told_what_is_wrong_with_it(template: str) -> None
         ("{version}", None, "{version} has no value: not in a git work tree"),
         ("{branch}", replace(REVISION, branch=None), "{branch} has no value here"),
         ("a b", REVISION, "not a tag: 'a b'"),
+        ("imagepipe-{branch}", REVISION, "the tag imagepipe-"),
+        (f"sha256-{'0' * 64}.sig", REVISION, "the tag sha256-0000"),
     ],
 )
 def test_a_tag_that_cannot_be_made_is_refused_at_its_line(
