@@ -12,7 +12,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -298,10 +298,10 @@ class Endpoint:
 
         Whoever comes next finds its connection open: a handshake is some round trips, and work for a VCH.
         """
-        try:
+        session = None
+        with suppress(IndexError):  # not round what follows, or a failure to connect would be told as an empty list
             session = self._idle.pop()
-        except IndexError:
-            session = self._open()
+        session = session or self._open()
         try:
             yield session
         finally:

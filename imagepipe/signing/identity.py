@@ -28,7 +28,7 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _LEEWAY: Final = timedelta(seconds=5)
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _NO_IDENTITY_HINT: Final = (
-    "give --identity-token FILE or SIGSTORE_ID_TOKEN; on GitHub grant `permissions: id-token: write`, "
+    "set SIGSTORE_ID_TOKEN or signing.identity_token_file; on GitHub grant `permissions: id-token: write`, "
     "on GitLab set `id_tokens: SIGSTORE_ID_TOKEN: {aud: sigstore}`"
 )
 

@@ -123,7 +123,12 @@ class Wiring(Adapters):
         registry = self._settings.require_registry()
         full = [Repository.parse(name, default_registry=registry) for name in names if "/" in name]
         short = [name for name in names if "/" not in name]
-        pipelines = self.pipelines(short) if short or not names else ()
+        try:
+            pipelines = self.pipelines(short) if short or not names else ()
+        except NotFoundError as error:  # nothing is to be built here: who asks may be anywhere
+            raise NotFoundError(
+                error.message, hint="name what to look at as project/name, or go to its pipelines"
+            ) from error
         return tuple(dict.fromkeys([*full, *(pipeline.repository(registry) for pipeline in pipelines)]))
 
     def run(

@@ -114,6 +114,17 @@ def test_an_unknown_target_is_not_found(capsys: pytest.CaptureFixture[str], monk
     assert "nowhere" in str(error_of(capsys)["message"])
 
 
+@pytest.mark.parametrize("argv", [["status"], ["status", "web"], ["history", "web"]])
+def test_who_looks_at_images_is_not_sent_to_write_a_pipeline(
+    argv: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEPIPE_REGISTRY", "vic.example")
+    assert run([*argv, "--json"]) == 4
+    error = error_of(capsys)
+    assert str(error["message"]).startswith("no pipeline")
+    assert error["hint"] == "name what to look at as project/name, or go to its pipelines"
+
+
 def test_a_wrong_setting_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "imagepipe.toml").write_text('registry = "vic.example"\n\n[biuld]\njobs = 2\n')
     assert run(["config", "show", "--json"]) == 3

@@ -247,6 +247,11 @@ def test_nothing_there_is_unavailable(tmp_path: Path) -> None:
         EngineHost(Endpoint(f"unix://{tmp_path}/s")).info()
 
 
+def test_a_socket_whose_path_is_too_long_is_told_as_that() -> None:
+    with pytest.raises(UnavailableError, match=r"AF_UNIX path too long$"):
+        Endpoint(f"unix:///{'x' * 200}").get("/info")
+
+
 def test_silence_has_a_deadline() -> None:
     with host(None) as there, pytest.raises(DeadlineError, match="no answer in time"):
         EngineHost(Endpoint(there.address, read_timeout_s=0.2)).info()
