@@ -101,7 +101,10 @@ class TargetLocks:
     def _lock(self, host: str, name: str) -> Iterator[None]:
         with self._open(host, name) as file:
             self._take(file, name)
-            _write(file, json.dumps(_ourselves()))
+            try:
+                _write(file, json.dumps(_ourselves()))
+            except OSError as error:
+                raise _unwritable(name, self._folder / _file_name(host), error) from error
             try:
                 yield
             finally:

@@ -96,6 +96,17 @@ def test_a_holder_that_is_not_told_is_no_crash(tmp_path: Path, text: str) -> Non
             pass
 
 
+def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (first, _), (second, _) = locks(tmp_path), locks(tmp_path)
+    with first.holding([A]):
+        (file,) = (tmp_path / "locks").iterdir()
+    file.unlink()
+    file.symlink_to("/dev/full")
+    with pytest.raises(UnavailableError, match=rf"^lock target {A.name}: {file}: ") as refused, second.holding([A]):
+        pass
+    assert "XDG_STATE_HOME" in str(refused.value.hint)
+
+
 def test_a_user_without_a_name_is_told_by_number() -> None:
     assert (_user(0), _user(4242424)) == ("root", "4242424")
 
