@@ -4,6 +4,7 @@
 """
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ _OBJECTS_BETWEEN_LOOKS = 50_000
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
-    _open_what_is_closed()
+    _ready_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from imagepipe import __version__
 
@@ -39,11 +40,13 @@ def main() -> None:
     leave(code)
 
 
-def _open_what_is_closed() -> None:
+def _ready_streams() -> None:
     """Lets what was closed by whoever started us lead nowhere: else the next file that is opened takes its place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 # as long as we live
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what a terminal cannot show is no failure
 
 
 def _interrupted() -> NoReturn:

@@ -76,6 +76,13 @@ def test_what_was_closed_before_leads_nowhere(shell: Callable[[str], Ended], clo
     assert not out or json.loads(out)["error"]["exit_code"] == 4
 
 
+def test_letters_that_stdout_cannot_show_are_no_failure(shell: Callable[[str], Ended], tmp_path: Path) -> None:
+    (tmp_path / "imagepipe.toml").write_text('[harbor]\nusername = "Zoë"\n')
+    code, out, _ = shell("PYTHONIOENCODING=ascii $I config show")
+    assert code == 0
+    assert "harbor.username = Zo\\xeb\n" in out
+
+
 def test_progress_that_nobody_reads_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
