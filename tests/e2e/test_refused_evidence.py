@@ -48,7 +48,7 @@ def test_the_right_identity_by_another_issuer_does_not_count(box: Box, cli: Cli)
         token = box.token(issuer=issuer, email=box.document["sigstore"]["identity"])
         cli.run("sign", pinned, env=token, config=box.config({"signing.trust_config": str(trust)})).ok()
     run = cli.run("promote", pinned, "--to", "vch-a", "--yes", "--json", config=box.everybody_away())
-    run.fails(6, "has no signature that the policy accepts", issuer, kind="gate")
+    run.fails(6, "has no signature that the policy accepts", issuer, hint="policy", kind="gate")
 
 
 def test_a_signature_of_another_sigstore_does_not_count_even_if_it_calls_itself_ours(box: Box, cli: Cli) -> None:
@@ -68,9 +68,10 @@ def test_a_signature_moved_over_from_another_image_does_not_count(box: Box, cli:
     attached["subject"] |= {"digest": forged.digest, "size": forged.size_bytes}
     box.registry.attach("es-sandbox/moved", forged.digest, attached)
     assert len(box.registry.attached("es-sandbox/moved", forged.digest)) == 1
-    cli.run("verify", pinned, "--json").fails(6, "has no signature that the policy accepts", kind="verification")
+    refused = "has no signature that the policy accepts"
+    cli.run("verify", pinned, "--json").fails(6, refused, hint="policy", kind="verification")
     run = cli.run("promote", pinned, "--to", "vch-a", "--yes", "--json", config=box.everybody_away())
-    run.fails(6, "has no signature that the policy accepts", kind="gate")
+    run.fails(6, refused, hint="policy", kind="gate")
 
 
 def test_rubbish_attached_to_a_signed_image_takes_nothing_away_from_it(box: Box, cli: Cli) -> None:

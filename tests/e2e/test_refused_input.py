@@ -43,7 +43,7 @@ def test_no_terminal_and_no_yes_changes_nothing(box: Box, cli: Cli, signed: str)
 
 def test_an_unknown_tag_is_exit_4(box: Box, cli: Cli, signed: str) -> None:
     for argv in (("digest", "es-sandbox/signed:9"), ("promote", "es-sandbox/signed:9", "--to", "vch-a", "--yes")):
-        cli.run(*argv, "--json").fails(4, "es-sandbox/signed:9", kind="not_found")
+        cli.run(*argv, "--json").fails(4, "es-sandbox/signed:9", hint="tag", kind="not_found")
 
 
 def test_an_unknown_digest_is_exit_4(box: Box, cli: Cli, signed: str) -> None:
@@ -68,7 +68,7 @@ def test_an_unknown_key_in_a_pipeline_names_file_line_and_the_likely_key(
     made = workspace("typo")
     made.pipeline.write_text(made.pipeline.read_text().replace("  context:", "  contxt:"))
     run = cli.run("run", "typo", "--json", cwd=made.folder)
-    run.fails(3, r"pipelines/typo\.yaml:5", "contxt", "context", kind="input")
+    run.fails(3, r"pipelines/typo\.yaml:5", "contxt", "context", hint="correct the file", kind="input")
 
 
 def test_an_unknown_variable_in_a_tag_names_file_line_and_the_likely_one(
@@ -84,7 +84,8 @@ def test_a_missing_context_is_told_with_its_place(box: Box, cli: Cli, workspace:
     made = workspace("contextless")
     made.context.rename(made.context.with_name("elsewhere"))
     run = cli.run("run", "contextless", "--json", cwd=made.folder)
-    run.fails(4, r"pipelines/contextless\.yaml:5", "no such folder", str(made.context), kind="not_found")
+    said = (r"pipelines/contextless\.yaml:5", "no such folder", str(made.context))
+    run.fails(4, *said, hint="correct the pipeline file", kind="not_found")
 
 
 def test_two_images_that_claim_one_tag_are_refused_before_anything_is_built(
@@ -109,7 +110,7 @@ def test_a_dockerfile_that_fails_is_exit_7_with_what_the_step_printed(
 ) -> None:
     made = workspace("broken", DOCKERFILE + "RUN echo the reason >&2 && exit 3\n")
     run = cli.run("run", "broken", "--json", cwd=made.folder)
-    run.fails(7, "the reason", "exit 3", "3", kind="build")
+    run.fails(7, "the reason", "exit 3", "3", hint="correct Dockerfile", kind="build")
     assert box.registry.tags(made.repository) == []
 
 

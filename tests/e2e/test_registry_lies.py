@@ -72,7 +72,7 @@ def test_bytes_that_are_not_what_their_digest_says_are_not_promoted(box: Box, cl
     repository, _, digest = signed.partition("/")[2].partition("@")
     with box.registry_faults(corrupt_manifests=[f"{repository}@{digest}"]):
         run = cli.run("promote", signed, "--to", "vch-a", "--yes", "--json", config=box.everybody_away())
-    run.fails(6, digest, kind="digest_mismatch")
+    run.fails(6, digest, hint="broken or tampered with", kind="digest_mismatch")
 
 
 def test_bytes_that_are_not_what_their_digest_says_are_not_believed_on_an_engine(box: Box, cli: Cli) -> None:
@@ -81,7 +81,7 @@ def test_bytes_that_are_not_what_their_digest_says_are_not_believed_on_an_engine
     cli.run("sign", pinned).ok()
     with box.registry_faults(corrupt_manifests=["*"]):
         run = cli.run("promote", pinned, "--to", "engine-a", "--yes", "--json")
-    run.fails(6, image.digest, kind="digest_mismatch")
+    run.fails(6, image.digest, hint="broken or tampered with", kind="digest_mismatch")
     assert not box.host("engine-a").holds(pinned)
 
 
@@ -92,7 +92,7 @@ def test_a_pushed_image_that_reads_back_as_other_bytes_is_not_signed(
     cli.run("run", "garbled", "--no-push", cwd=made.folder).ok()  # the base is on the build host from here on
     with box.registry_faults(corrupt_manifests=["*"]):
         run = cli.run("run", "garbled", "--json", cwd=made.folder)
-    run.fails(6, "es-sandbox/garbled", kind="digest_mismatch")
+    run.fails(6, "es-sandbox/garbled", hint="broken or tampered with", kind="digest_mismatch")
     assert box.registry.attached(made.repository, box.registry.digest(made.repository, "1.0")) == []
     # Once the registry is well, the same command heals it.
     healed = cli.run("run", "garbled", cwd=made.folder).ok().out.strip()
