@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -31,6 +30,7 @@ def main() -> None:
         from imagepipe.cli.main import leave, run
     except KeyboardInterrupt:
         _interrupted()
+        return
 
     # What cancels a CI job: it ends as with Ctrl-C, and lets go what it holds on targets.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -49,7 +49,7 @@ def _ready_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what a terminal cannot show is no failure
 
 
-def _interrupted() -> NoReturn:
+def _interrupted() -> None:
     """Ends the process as any command does that is interrupted; none has begun yet."""
     from imagepipe.cli.session import Session
     from imagepipe.errors import InterruptedByUserError

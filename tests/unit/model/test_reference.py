@@ -65,6 +65,8 @@ def test_a_name_without_a_host_needs_a_default() -> None:
         "vic.example/es/hello@",
         "vic.example/es/hello@sha256:abc",
         "-bad.example/es/hello",
+        "bad..example/es/hello",
+        f"{'x' * 64}.example/es/hello",
         "vic.example/" + "x" * 255,
         "vic.example/es/../hello",
         "vic.example/es/hello:1.4\n",
