@@ -54,13 +54,20 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One pipeline on its way, every name resolved."""
+    """One pipeline on its way, every name resolved.
+
+    Attributes:
+        args: Build arguments, with those that its needs arrive as.
+        unpushed: Image ids among them: what was built for it and is on the build host alone.
+        blocked_by: The needs that failed.
+    """
 
     pipeline: Pipeline
     repository: Repository
     revision: SourceRevision | None
     references: tuple[Reference, ...]
     args: Mapping[str, str] = field(hash=False, repr=False)
+    unpushed: frozenset[str] = frozenset()
     blocked_by: tuple[str, ...] = ()
 
     @property
@@ -133,14 +140,20 @@ def _batches(pipelines: Sequence[Pipeline]) -> list[list[Pipeline]]:
 
 
 def _with_needs(job: Job, done: Done) -> Job:
-    """Hands each needed image to the build as an argument named like it (`base` -> BASE), unless one is given."""
-    args = dict(job.args)
+    """Hands each needed image to the build as an argument named like it (`base` -> BASE), unless one is given.
+
+    One that was not pushed has no digest yet: it is named by the id that the build host knows it by.
+    """
+    args, unpushed = dict(job.args), set[str]()
     for need in job.pipeline.needs:
         result = done[need].result
-        if result is not None and result.image is not None:
-            args.setdefault(need.upper().replace("-", "_").replace(".", "_"), str(result.image))
+        if result is None:
+            continue
+        name = str(result.image or next(iter(result.image_ids.values())))
+        args.setdefault(need.upper().replace("-", "_").replace(".", "_"), name)
+        unpushed |= set() if result.image else {name}
     failed = [need for need in job.pipeline.needs if done[need].error is not None]
-    return replace(job, args=args, blocked_by=tuple(failed))
+    return replace(job, args=args, unpushed=frozenset(unpushed), blocked_by=tuple(failed))
 
 
 def _run_one(job: Job, options: RunOptions, world: BuildWorld) -> RunResult:
@@ -170,7 +183,8 @@ def _build(job: Job, options: RunOptions, world: BuildWorld) -> _Built:
     spec, name = job.pipeline.build, job.pipeline.name
     started = world.clock.now()
     found = _find_bases(job)
-    pinned = {text: _provide(text, job, world) for text in found.every}
+    pinned = {text: _provide(text, job, world) for text in found.every if text not in job.unpushed}
+    below = pinned.get(found.final) if found.final else None
     request = BuildRequest(
         name=name,
         context=spec.context,
@@ -182,8 +196,8 @@ def _build(job: Job, options: RunOptions, world: BuildWorld) -> _Built:
         labels=oci_labels(
             job.pipeline,
             job.revision,
-            base_name=found.final,
-            base_digest=pinned[found.final].digest if found.final else None,
+            base_name=found.final if below else None,
+            base_digest=below.digest if below else None,
         ),
         timeout_s=options.build_timeout_s,
     )

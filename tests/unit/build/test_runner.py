@@ -328,6 +328,17 @@ def test_a_needed_image_arrives_as_a_pinned_argument(workshop: Workshop) -> None
     assert second.unwrap().image is not None
 
 
+def test_a_needed_image_that_is_not_pushed_arrives_by_its_image_id(workshop: Workshop) -> None:
+    base = workshop.pipeline("web-base")
+    app = workshop.pipeline("app", "ARG WEB_BASE\nFROM ${WEB_BASE}\n", needs=("web-base",))
+    first, second = workshop.run(base, app, push=False)
+    (image_id,) = first.unwrap().image_ids.values()
+    request = workshop.builder.requests[-1]
+    assert request.args["WEB_BASE"] == str(image_id)
+    assert "org.opencontainers.image.base.digest" not in request.labels
+    assert second.unwrap().image_ids
+
+
 def test_what_needs_a_failed_image_is_not_built_and_the_rest_is(workshop: Workshop) -> None:
     base = workshop.pipeline("base", "FROM scratch\nRUN false\n")
     app = workshop.pipeline("app", needs=("base",))

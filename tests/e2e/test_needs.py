@@ -1,0 +1,52 @@
+"""Images that are built on one another, with and without a push."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.box import Box
+from tests.e2e.cli import Cli
+from tests.e2e.workspace import Workspace
+
+pytestmark = pytest.mark.sandbox
+
+PIPELINE = """\
+version: 1
+name: on-top
+project: es-sandbox
+needs: [below-it]
+build:
+  context: on-top
+tags: ["1.0"]
+"""
+
+
+@pytest.fixture
+def pair(workspace: Callable[..., Workspace]) -> Workspace:
+    """The repository of `below-it`, and of `on-top` that is built on it and fails on anything else."""
+    made = workspace("below-it")
+    (made.folder / "pipelines" / "on-top.yaml").write_text(PIPELINE)
+    above = made.context.parent / "on-top"
+    above.mkdir()
+    (above / "Dockerfile").write_text("ARG BELOW_IT\nFROM ${BELOW_IT}\nRUN grep -q below-it /srv/index.html\n")
+    made.commit()
+    return made
+
+
+def test_an_image_is_built_on_the_one_that_it_needs_and_names_its_digest(pair: Workspace, box: Box, cli: Cli) -> None:
+    below, above = cli.run("run", "on-top", "--json", cwd=pair.folder).ok().json()["images"]
+    (provenance,) = [
+        one["predicate"]
+        for one in box.registry.statements("es-sandbox/on-top", above["image"].partition("@")[2])
+        if one["predicateType"] == "https://slsa.dev/provenance/v1"
+    ]
+    assert below["image"].partition("@sha256:")[2] in json.dumps(provenance["buildDefinition"]["resolvedDependencies"])
+
+
+def test_an_image_is_built_on_the_one_that_it_needs_where_nothing_is_pushed(pair: Workspace, cli: Cli) -> None:
+    (pair.context / "index.html").write_text("this is below-it, and nobody has it\n")
+    below, above = cli.run("run", "on-top", "--no-push", "--json", cwd=pair.folder).ok().json()["images"]
+    assert (below["image"], above["image"]) == (None, None)
+    (first,), (second,) = below["platforms"], above["platforms"]
+    assert first["image_id"] != second["image_id"]
