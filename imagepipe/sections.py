@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from imagepipe.errors import InputError
 from imagepipe.model.host import TargetKind
-from imagepipe.model.reference import Repository
+from imagepipe.model.reference import PORT, Repository
 
 __all__ = [
     "ApprovalSettings",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 # Source: Docker's DOCKER_HOST; a VCH listens on tcp with TLS, an engine on either.
-_HOST_PATTERN: Final = re.compile(r"tcp://[^\s/@]+:[0-9]{1,5}/?|unix:///\S+")
+_HOST_PATTERN: Final = re.compile(rf"tcp://[^\s/@]+:{PORT}/?|unix:///\S+")
 _URL: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 
 

@@ -12,7 +12,7 @@ from imagepipe.cli.outbox import send_waiting, tell_waiting
 from imagepipe.cli.outcome import describe_plan, describe_promotion, outcome_error
 from imagepipe.cli.promotion import BreakLock, require_reason
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import ImagepipeError, UnavailableError, VerificationError
+from imagepipe.errors import ImagepipeError, NotFoundError, UnavailableError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imagepipe.promote.history import Happening, OnTarget
     from imagepipe.promote.ledger import Chain
     from imagepipe.promote.offline import Offline
+    from imagepipe.promote.ports import World
     from imagepipe.promote.record import Promotion
     from imagepipe.promote.rollback import Way
     from imagepipe.wiring import Wiring
@@ -170,6 +171,8 @@ def history(session: Session, name: Named) -> None:
             hint="find out who deleted or wrote records in this repository; the registry's audit log says",
         )
     waiting = tell_waiting(session, wiring, [repository], [target.name for target in targets])
+    if not (entries or broken or waiting):
+        _check_there(world, repository, digest)
     document = history_document(str(about), entries, found) | {"waiting": [one.to_json() for one in waiting]}
     session.answer(document | ({"error": error_body(error)} if error else {}), describe_history(entries))
     for note in (f"{chain.target}: {one}" for chain in found for one in chain.notes):
@@ -272,6 +275,19 @@ def describe_history(entries: Sequence[Happening]) -> str:
 
 def _switched(at: OnTarget) -> str:
     return f" ({', '.join(f'{name} {outcome}' for name, outcome in at.activation)})" if at.activation else ""
+
+
+def _check_there(world: World, repository: Repository, digest: Digest | None) -> None:
+    """Returns where there is something that nothing has happened to yet; else its name is hardly the right one."""
+    from imagepipe.model.reference import Reference
+
+    there = world.source.find(Reference(repository, digest=digest)) if digest else world.tags(repository)
+    if not there:
+        what = "no such image" if digest else "no image of that name"
+        raise NotFoundError(
+            f"history {repository.pin(digest) if digest else repository}: nothing is on record, and there is {what}",
+            hint="correct the name: project/name as Harbor shows it, and the digest of an image in it",
+        )
 
 
 def _named(wiring: Wiring, text: str) -> tuple[Repository, Digest | None]:

@@ -51,6 +51,12 @@ def test_an_unknown_digest_is_exit_4(box: Box, cli: Cli, signed: str) -> None:
     cli.run("digest", absent, "--json").fails(4, "0" * 64, kind="not_found")
 
 
+def test_a_history_of_what_is_not_there_is_exit_4_and_an_empty_one_is_not(box: Box, cli: Cli, signed: str) -> None:
+    for name, said in (("es-sandbox/never", "no image of that name"), (f"{signed[:-3]}000", "no such image")):
+        cli.run("history", name, "--json").fails(4, said, hint="correct the name", kind="not_found")
+    assert cli.run("history", "es-sandbox/base", "--json").ok().json()["entries"] == []
+
+
 def test_an_unknown_target_is_exit_4_and_suggests_the_near_one(box: Box, cli: Cli, signed: str) -> None:
     run = cli.run("promote", signed, "--to", "vhc-a", "--yes", "--json")
     run.fails(4, "vhc-a", "vch-a", hint="targets", kind="not_found")

@@ -128,6 +128,7 @@ NOT_AGAIN: Final[Mapping[str, Mapping[str, str] | str]] = {
         "test_on_a_terminal_the_plan_shows_from_and_to_and_asks": _OURS,
     },
     "locks": _TARGET,
+    "needs": _TWICE,
     "odd_names": _DIALECTS,
     "offline": {
         "test_what_is_held_back_or_was_done_already_is_known_without_the_registry": _OURS,

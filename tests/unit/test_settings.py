@@ -226,7 +226,7 @@ def test_a_missing_key_is_told_at_its_table(home: Home) -> None:
     assert home.refusal() == ["imagepipe.toml:1: targets.a.host: is missing"]
 
 
-@pytest.mark.parametrize("registry", ["https://vic.example", "vic.example/es", "-x", ""])
+@pytest.mark.parametrize("registry", ["https://vic.example", "vic.example/es", "-x", "", "vic.example:65536"])
 def test_a_registry_is_a_host(home: Home, registry: str) -> None:
     home.write(f'registry = "{registry}"')
     (line,) = home.refusal()
@@ -475,7 +475,9 @@ def test_the_build_host_is_never_taken_from_docker_host(home: Home) -> None:
     assert home.load(DOCKER_HOST="tcp://vch-a:2376").build.host == "unix:///var/run/docker.sock"
 
 
-@pytest.mark.parametrize("host", ["ssh://user@host", "npipe:////./pipe/docker_engine", "tcp://nowhere"])
+@pytest.mark.parametrize(
+    "host", ["ssh://user@host", "npipe:////./pipe/docker_engine", "tcp://nowhere", "tcp://a:65536"]
+)
 def test_a_docker_host_that_cannot_be_a_target_is_left_alone(home: Home, host: str) -> None:
     assert home.load(DOCKER_HOST=host).targets == {}
 
