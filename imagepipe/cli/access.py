@@ -159,10 +159,10 @@ def log(
     shown = last or (_LINES if start is None else None)
     lines = read_log(found, admin, since=start, last=shown, sink=session.sink)
     document = {"schema": "imagepipe.access-log/v1", "entries": [line.to_json() for line in lines]}
-    session.answer(document, table(HEADINGS, [line.cells() for line in lines]))
+    read_on = session.answer(document, table(HEADINGS, [line.cells() for line in lines]))
     if last is None and len(lines) == shown:
         session.say(f"these are the newest {shown}; there may be more: add --since or --last")
-    if not following:
+    if not (following and read_on):
         return
     session.say("waiting for what comes; Ctrl-C ends it")
     read = partial(read_log, found, admin)
@@ -174,7 +174,8 @@ def log(
         sink=session.sink,
     )
     for fresh in again:
-        session.answer({}, "\n".join("\t".join(map(clean, line.cells())) for line in fresh))
+        if not session.answer({}, "\n".join("\t".join(map(clean, line.cells())) for line in fresh)):
+            return
 
 
 def why(

@@ -84,10 +84,6 @@ def run(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         session.fail(InterruptedByUserError("interrupted"))
         return InterruptedByUserError.exit_code
-    except BrokenPipeError:
-        # The reader of our answer is gone: nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # noqa: BLE001 - the last catch: everything that reaches it is told as what it is
         return _unexpected(session, error, argv)
     return code if isinstance(code, int) else 0

@@ -78,8 +78,11 @@ class Session:
             self._drawing.close()
             self._drawing = None
 
-    def answer(self, document: dict[str, Any], text: str) -> None:
+    def answer(self, document: dict[str, Any], text: str) -> bool:
         """Prints the answer: the document with --json, else the text.
+
+        Returns:
+            Whether anybody is there to read on.
 
         Raises:
             InputError: stdout takes nothing; who reads it may be gone, though: what was done is done.
@@ -94,6 +97,7 @@ class Session:
                 f"write the answer to stdout: {error.strerror}",
                 hint="make room where stdout goes, then run the same command again: what is done already stays done",
             )
+        return error is None
 
     def say(self, text: str) -> None:
         """Prints a line for people on stderr, unless -q."""

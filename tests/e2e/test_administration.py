@@ -6,6 +6,7 @@ import json
 import shlex
 import signal
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -13,7 +14,7 @@ from zlib import crc32
 import pytest
 
 from tests.e2e.box import Box
-from tests.e2e.cli import Cli, Run
+from tests.e2e.cli import PROGRAM, Cli, Run
 from tests.e2e.images import hand_made
 from tests.e2e.ledger import Ledger
 
@@ -339,6 +340,22 @@ def test_the_log_tells_who_did_what_and_is_followed_until_ctrl_c(
     ended = cli.signalled(*argv, when="waiting for what comes", number=signal.SIGINT, deadline_s=15)
     assert ended.code == 130, ended.said
     assert "es-sandbox/logged" in ended.out
+
+
+def test_a_followed_log_ends_with_whoever_reads_it(lee: Command, box: Box, cli: Cli) -> None:
+    user = box.document["registry"]["users"]["project_admin"]
+    config = box.config({"harbor.username": user["username"], "harbor.password_file": user["password_file"]})
+    line = (*PROGRAM, "access", "log", "es-sandbox", "--follow", "-q", "--config", str(config))
+    environ = cli._environment(None)
+    with subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        follower.stdout.close()
+        box.registry.push("es-sandbox/unread", "1", hand_made("unread"))
+        try:
+            assert follower.wait(timeout=20) == 0
+        finally:
+            follower.kill()
 
 
 def cause(run: Run) -> tuple[str, str]:
