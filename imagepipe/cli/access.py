@@ -186,7 +186,10 @@ def why(
         str | None, typer.Option("--as", help="A user or robot of the project; default: you.", show_default=False)
     ] = None,
 ) -> None:
-    """Ask Harbor why it refuses a pull or push, and tell the most likely cause and what ends it."""
+    """Ask Harbor why it refuses a pull or push.
+
+    Tells the most likely cause, and what ends it.
+    """
     from imagepipe.access.explain import Facts, Image, explain
     from imagepipe.access.facts import gather
     from imagepipe.wiring import SystemClock

@@ -31,8 +31,9 @@ def approve(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; stands in the approval.")] = "",
 ) -> None:
-    """Approve a saved plan: sign that exactly it may be carried out, and attach that to the image.
+    """Approve a saved plan.
 
+    Signs that exactly it may be carried out, and attaches that to the image.
     Nothing is promoted, and no target is asked. A rollback needs no approval.
     """
     from dataclasses import replace

@@ -33,7 +33,10 @@ def doctor(
         typer.Option("--image", help="An image that the targets are to take; may be given again.", show_default=False),
     ] = None,
 ) -> None:
-    """Look at every connection, credential, certificate and version; exit 6 when something will not work."""
+    """Look at every connection, credential, certificate and version.
+
+    Ends with exit 6 when something will not work.
+    """
     from imagepipe.doctor.checks import examine
     from imagepipe.doctor.finding import Level
 

@@ -71,7 +71,9 @@ def rollback(
     yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes into the record and the hold.")] = "",
 ) -> None:
-    """Bring targets back to the last good digest, verified again, and hold what they leave.
+    """Bring targets back to the last good digest.
+
+    It is verified again, and what they leave is held.
 
     An IMAGE names what is to be left, a NAME whatever a target is at. What was left is not promoted to that target
     again until `imagepipe promote --release-hold`. A way back waits for no soak, freeze or approval; to go --to a
@@ -150,7 +152,10 @@ def _tell_rollback(session: Session, repository: Repository, done: Sequence[Prom
 
 
 def history(session: Session, name: Named) -> None:
-    """Show builds, signatures, promotions, rollbacks and rejections, oldest first, each verified."""
+    """Show what happened to an image, or to all of a name.
+
+    Builds, signatures, promotions, rollbacks and rejections, oldest first, each verified.
+    """
     from imagepipe.promote.history import chains, decisions, merged, timeline
 
     wiring = session.wiring(session.settings())
@@ -188,8 +193,9 @@ def reject(
     reason: Annotated[str, typer.Option("--reason", help="Why; stands there for ever.", show_default=False)],
     yes: Yes = False,
 ) -> None:
-    """Reject an image for ever: no target whose policy trusts you takes it from now on.
+    """Reject an image for ever.
 
+    No target whose policy trusts you takes it from now on.
     That counts for this name of it: a copy that was made with --as is rejected by itself.
     """
     from imagepipe.promote.reject import reject as reject_image

@@ -60,7 +60,10 @@ def verify(
 
 
 def sign(session: Session, image: Image) -> None:
-    """Sign an image that is in the registry, and prove that the signature is there."""
+    """Sign an image that is in the registry.
+
+    Then proves that the signature is there.
+    """
     from imagepipe.model.evidence import SIGNATURE_PREDICATE, Statement
 
     wiring = session.wiring(session.settings())
@@ -103,7 +106,10 @@ def digest(session: Session, image: Image) -> None:
 
 
 def tree(session: Session, image: Image) -> None:
-    """Show everything attached to an image, and what of it a configured policy can prove."""
+    """Show everything attached to an image.
+
+    Also tells what of it a configured policy can prove.
+    """
     from imagepipe.promote.history import attached
 
     wiring = session.wiring(session.settings())

@@ -67,7 +67,10 @@ def list_members(session: Session, project: ProjectName) -> None:
 def add(
     session: Session, project: ProjectName, name: MemberName, role: RoleName, group: Group = False, yes: Yes = False
 ) -> None:
-    """Add a user or a group; one who is there already with that role is fine."""
+    """Add a user or a group.
+
+    One who is there already with that role is fine.
+    """
     admin = open_harbor(session)
     wanted, who = _role(role, admin), principal_of(name, group=group)
     found = find(project, admin)

@@ -32,7 +32,7 @@ def outbox(
     send: Annotated[bool, typer.Option("--send", help="Attach what waits to its images now.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Show records that wait on this machine for their registry, or send them.
+    """Show, or send, records that wait for their registry.
 
     Only a rollback with --offline leaves one. The next promote or rollback from here sends them, too.
     """

@@ -56,7 +56,10 @@ def list_projects(session: Session) -> None:
 
 
 def show(session: Session, project: ProjectName) -> None:
-    """Show size, quota, settings, members by role, robots with expiry, and the last push."""
+    """Show a project's settings, members, robots and size.
+
+    Members by role, robots with their expiry, the quota, and the last push.
+    """
     admin = open_harbor(session)
     found = find(project, admin)
     facts = admin.projects.facts(found)

@@ -43,8 +43,9 @@ def protect(
     back: Annotated[int, typer.Option("--back", help="Rollback points that each target keeps.", min=0)] = 1,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Make Harbor keep them; do not ask.")] = False,
 ) -> None:
-    """Show what targets run or would go back to; with --yes, make Harbor keep exactly that.
+    """Show what targets run or would go back to, or have it kept.
 
+    With --yes, Harbor is made to keep exactly that.
     Kept is what retention passes over and nobody can delete, by an immutable tag of its own. What no target needs any
     more is let go of, unless a target is away. All configured targets are asked; this wants a maintainer's rights.
     """

@@ -41,7 +41,10 @@ def review(
     force: Annotated[bool, typer.Option("--force", help="Also take your own right to administer a project.")] = False,
     yes: Yes = False,
 ) -> None:
-    """List who has access to what, what ends soon, and what nobody uses; have it signed off, and carry that out."""
+    """List who has access to what, for somebody to decide on.
+
+    Also what ends soon, and what nobody uses; what was decided is carried out by --apply.
+    """
     from imagepipe.access.review import HEADINGS, ReviewOptions, to_csv, to_markdown
     from imagepipe.access.review import review as look
     from imagepipe.access.signoff import to_signoff

@@ -62,7 +62,10 @@ def list_robots(
         ),
     ] = None,
 ) -> None:
-    """List robots with their rights and expiry, and tell whose robots are not shown to you."""
+    """List robots with their rights and expiry.
+
+    Also tells whose robots are not shown to you.
+    """
     from imagepipe.access.names import reach_of
     from imagepipe.wiring import SystemClock
 
@@ -110,7 +113,10 @@ def create(
     show_secret: Annotated[bool, typer.Option("--show-secret", help="Print the secret on stdout.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Make a robot; its secret is told only once, and goes to a file or a command."""
+    """Make a robot, and hand its secret over.
+
+    The secret is told only once, and goes to a file or a command.
+    """
     from imagepipe.access.changes import create_robot
     from imagepipe.access.secrets import nowhere
 
@@ -158,7 +164,10 @@ def rotate(
     finish: Annotated[bool, typer.Option("--finish", help="Only end a rotation that was begun.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Give a robot a new secret without a moment in which none works; run it again after the grace to end it."""
+    """Give a robot a new secret, with no moment in which none works.
+
+    Run it again after the grace to end it.
+    """
     from imagepipe.access.mark import can_mark
     from imagepipe.access.rotate import RotationOptions, RotationWorld
     from imagepipe.access.rotate import rotate as rotate_robot
@@ -198,7 +207,7 @@ def rotate(
 
 
 def delete(session: Session, project: RobotPlace, name: RobotName, yes: Yes = False) -> None:
-    """Delete a robot and all its generations, or the one generation that is named."""
+    """Delete a robot with all its generations, or the one named."""
     from imagepipe.access.names import family_of, need_family
 
     admin = open_harbor(session)

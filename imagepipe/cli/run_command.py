@@ -54,7 +54,10 @@ def run(
         Path | None, typer.Option("--dotenv", help="Write NAME_IMAGE=pinned lines here.", show_default=False)
     ] = None,
 ) -> None:
-    """Build, push, sign and prove images; prints one pinned reference per image."""
+    """Build, push, sign and prove images.
+
+    Prints one line per image: its pinned reference.
+    """
     for file_out in (metadata_file, dotenv):
         _check_folder(file_out)
     settings = session.settings(build__jobs=jobs)

@@ -42,7 +42,10 @@ def up(
         str, typer.Option("--engine", help="own (needs root), existing: the engine that runs, or none.")
     ] = "own",
 ) -> None:
-    """Start build host, two VCHs, an engine, Harbor and Sigstore; with `--engine none` the last two only."""
+    """Start the sandbox, and heal one that is broken.
+
+    Build host, two VCHs, an engine, Harbor and Sigstore; with `--engine none` the last two only.
+    """
     _extra()
     from imagepipe.sandbox.layout import default_directory
     from imagepipe.sandbox.world import Options, World

@@ -52,7 +52,9 @@ def status(
         ),
     ] = None,
 ) -> None:
-    """Show what is held and what runs where: promoted, present, unknown, drifted; running, signed, current, how old.
+    """Show what is held and what runs where.
+
+    Images are promoted, present, unknown or drifted; beside that it tells what runs, who signed it, and how old it is.
 
     Drift is what a target lacks of what it was brought to, and what its containers run beside that. A TIME is ISO 8601,
     as in 2026-03-01T14:00:00+01:00; without a time zone it is UTC. With it no target is asked.

@@ -72,7 +72,10 @@ def add(
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Connect to a host, show what answers, and write it down as a target, pinned to its certificate and id."""
+    """Add a host to the targets, after a look at what answers there.
+
+    It is pinned to its certificate and id.
+    """
     from imagepipe.configfile import put_target
     from imagepipe.doctor.enrol import check_name, introduce
     from imagepipe.envfile import Address, read_env
@@ -110,7 +113,10 @@ def add(
 
 
 def remove(session: Session, name: Name, yes: Yes = False) -> None:
-    """Take a target out of the configuration; the host itself is not touched."""
+    """Take a target out of the configuration.
+
+    The host itself is not touched.
+    """
     from imagepipe.configfile import remove_target
 
     settings = session.settings()

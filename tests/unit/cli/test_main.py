@@ -93,6 +93,17 @@ def test_no_command_shows_the_help(argv: list[str], capsys: pytest.CaptureFixtur
     assert "Usage: imagepipe" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("group", ["", "project", "member", "robot", "access", "targets", "config", "sandbox"])
+def test_the_help_cuts_no_command_short(
+    group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*group.split(), "--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2]
+    assert listed
+    assert "..." not in listed
+
+
 def test_without_a_registry_a_short_image_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["digest", "es-sandbox/hello:1", "--json"]) == 3
     error = error_of(capsys)
