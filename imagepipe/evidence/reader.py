@@ -170,8 +170,8 @@ class EvidenceReader:
         Args:
             image: The image.
             trusted: Whose statements count.
-            kinds: The predicate types wanted; what the list calls otherwise is not read. Whoever could call a statement
-                otherwise in the list could take it out of the list as well.
+            kinds: The predicate types wanted; what the list calls otherwise is not read. The list tells what a
+                manifest says of itself, and that stays as it was attached.
             since: What the list says was made before is not read; ISO 8601 in UTC, "" for everything.
         """
         listed = ((descriptor, _said(descriptor)) for descriptor in self._listed(image))

@@ -99,10 +99,16 @@ class TagSchema:
         return self._index(image).get("manifests") or ()
 
     def list(self, image: Pinned) -> tuple[Descriptor, ...]:
-        """Returns what is in the list, and then what it lacks."""
+        """Returns what is in the list, each as it says itself what it is, and then what the list lacks.
+
+        Whoever may push may write into the list that a rejection is something else, and nobody would read it.
+        """
         listed = self.listed(image)
         with foreign(f"list what is attached to {image}"):
             entries = [Descriptor.from_json(one) for one in listed]
+        if len(entries) <= _READ_AT_MOST:
+            outcomes = fanout.each(entries, lambda one: self._in_its_own_words(image, one), jobs=_JOBS)
+            entries = [outcome.unwrap() for outcome in outcomes]
         return (*entries, *self._lost(image, listed, self._tags(image.repository)))
 
     def enlist(self, image: Pinned, made: Sequence[Manifest]) -> bool:
@@ -170,11 +176,15 @@ class TagSchema:
         outcomes = fanout.each(lost, lambda digest: self._found(image, digest), jobs=_JOBS)
         return tuple(found for outcome in outcomes if (found := outcome.unwrap()) is not None)
 
+    def _in_its_own_words(self, image: Pinned, listed: Descriptor) -> Descriptor:
+        """Returns an entry of the list as its manifest has it; as it stands where that is gone, or not attached."""
+        return self._found(image, listed.digest) or listed
+
     def _found(self, image: Pinned, digest: Digest) -> Descriptor | None:
-        """Returns what a tag of its own names; None where it is gone, or is not attached to the image at all."""
-        what = f"read {digest}, attached to {image} by a tag of its own"
+        """Returns what is attached by that digest; None where it is gone, or is not attached to the image at all."""
+        what = f"read {digest}, attached to {image}"
         try:
-            # By digest: it does not matter what somebody made the tag point at.
+            # By digest: it does not matter what somebody made its own tag point at, or wrote into the list.
             manifest = self._client.read(image.repository, str(digest), what, expected=digest)
         except NotFoundError:
             return None

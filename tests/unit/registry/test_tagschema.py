@@ -1,5 +1,6 @@
 """Without a referrers API: whatever others write, whenever they do, nothing that was attached is lost from sight."""
 
+import json
 from dataclasses import replace
 
 import httpx
@@ -11,7 +12,7 @@ from imagepipe import fanout
 from imagepipe.errors import RefusedError, UnavailableError, UnsupportedError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
-from imagepipe.model.manifest import Manifest
+from imagepipe.model.manifest import Descriptor, Manifest, parse_manifest
 from imagepipe.registry.referrers import RegistryReferrers
 from imagepipe.registry.tagschema import fallback_tag, named_by, own_tag
 from tests.unit.registry.script import ARTIFACT, harbor
@@ -61,6 +62,42 @@ def test_who_writes_next_puts_back_what_was_overwritten_as_it_was() -> None:
     assert again == whole
     assert again.annotations == {"called": "record"}
     assert again.artifact_type == media.SIGSTORE_BUNDLE
+
+
+def test_who_overwrites_the_list_cannot_say_in_it_what_ours_is() -> None:
+    """Whoever only may push: a rejection that the list calls a signature, or made long ago, would not be read."""
+    registry = TagsOnly()
+    image = registry.image()
+    rejection = registry.attach(image, "rejection")
+    as_it_is = registry.referrers.list(pin(image))
+    lie = {"called": "signature", media.CREATED_ANNOTATION: "1970-01-01T00:00:00Z"}
+    made = parse_manifest(*registry.manifests[str(rejection)]).descriptor
+    entries = [replace(made, annotations=lie, artifact_type="application/x").to_json()]
+    raw = json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}).encode()
+    registry.client.put_manifest(PLACE, raw, media.OCI_INDEX, fallback_tag(image.digest))
+    assert registry.listed(image) == {rejection}
+    assert registry.referrers.list(pin(image)) == as_it_is
+    assert as_it_is[0].annotations == {"called": "rejection"}
+
+
+def test_what_is_listed_and_may_not_be_read_may_be_anything() -> None:
+    registry = TagsOnly()
+    image = registry.image()
+    withheld = registry.attach(image, "rejection")
+    registry.refused["GET", f"manifests/{withheld}"] = harbor(412, "PROJECT_POLICY_VIOLATION", "not scanned")
+    (found,) = registry.referrers.list(pin(image))
+    assert (found.digest, found.annotations) == (withheld, {})
+
+
+def test_thousands_of_entries_are_counted_and_not_read() -> None:
+    registry = TagsOnly()
+    image = registry.image()
+    entries = [Descriptor(media.OCI_MANIFEST, Digest.of(str(one).encode()), 1).to_json() for one in range(2001)]
+    raw = json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}).encode()
+    registry.manifests[str(Digest.of(raw))] = (raw, media.OCI_INDEX)
+    registry.tags[fallback_tag(image.digest)] = str(Digest.of(raw))
+    assert len(registry.referrers.list(pin(image))) == 2001
+    assert len(registry.asked) == 3
 
 
 def test_what_lay_in_docker_manifests_once_makes_no_docker_list_of_a_list_that_need_not_be_one() -> None:
