@@ -182,7 +182,9 @@ class EvidenceReader:
             and descriptor.annotations.get(media.CREATED_ANNOTATION, since) >= since
         ]
         outcomes = fanout.each(wanted, lambda one: self._finding(image, *one, trusted), jobs=_JOBS)
-        return tuple(found for outcome in outcomes if (found := outcome.unwrap()) is not None)
+        findings = (found for outcome in outcomes if (found := outcome.unwrap()) is not None)
+        # Where a list tells no types, it turns out only now what something is.
+        return tuple(one for one in findings if kinds is None or one.kind is None or one.kind in kinds)
 
     def _finding(
         self, image: Pinned, descriptor: Descriptor, kind: str | None, trusted: Sequence[Signatory]

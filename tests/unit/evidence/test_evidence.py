@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,9 +13,17 @@ from imagepipe.errors import (
 )
 from imagepipe.evidence import reader as reader_module
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import PROMOTION_PREDICATE, PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, Artifact, Statement
+from imagepipe.model.evidence import (
+    PROMOTION_PREDICATE,
+    PROVENANCE_PREDICATE,
+    REJECTION_PREDICATE,
+    SIGNATURE_PREDICATE,
+    Artifact,
+    Statement,
+)
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned, Reference
+from imagepipe.promote.gates import rejection_gate
 from tests.contract.registry_memory import MemoryRegistry
 from tests.unit.promote.world import CI, REPOSITORY, STRANGER, Small
 
@@ -228,3 +237,26 @@ def test_a_list_that_calls_a_signature_something_else_cannot_hide_it() -> None:
     mislabelled = bundle.as_artifact("https://example.test/other/v1", datetime(2026, 1, 1, tzinfo=UTC))
     small.registry.attach(image, manifest.descriptor, mislabelled)
     assert small.world().reader.require(image, SIGNATURE_PREDICATE, (CI,)).verified.signatory == CI
+
+
+class SilentRegistry(MemoryRegistry):
+    """Lists what is attached without a word about what it is."""
+
+    def list(self, image: Pinned) -> tuple[Descriptor, ...]:
+        return tuple(replace(one, annotations={}) for one in super().list(image))
+
+
+def test_where_a_list_tells_no_types_nothing_is_taken_for_what_was_asked_for() -> None:
+    """A signature found by who looks for rejections would be one, and any statement that names a target a record."""
+    small = Small(registry=SilentRegistry())
+    manifest = small.registry.add_image(REPOSITORY)
+    image = small.sign(manifest)
+    small.sign(manifest, CI, REJECTION_PREDICATE, {"reason": "leaks"})
+    reader = small.world().reader
+    (found,) = reader.findings(image, (CI,), (REJECTION_PREDICATE,))
+    assert found.kind == REJECTION_PREDICATE
+    assert found.proof is not None
+    assert [one.kind for one in reader.findings(image, (CI,))] == [SIGNATURE_PREDICATE, REJECTION_PREDICATE]
+    unwanted = small.registry.add_image(REPOSITORY)
+    signed = small.sign(unwanted)
+    assert rejection_gate([signed], small.policy, small.world()).passed
