@@ -8,7 +8,6 @@ fails on a broken one.
 'unix:///run/docker.sock'
 """
 
-import json
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.tls import Certificates
 from imagepipe.engine.transport import FOREIGN, broke_off, explain
 from imagepipe.errors import CredentialsError, DeadlineError, ImagepipeError, SettingsError, UnavailableError
+from imagepipe.model.received import json_in
 
 __all__ = ["Call", "Endpoint", "quoted"]
 
@@ -229,7 +229,7 @@ class Endpoint:
             return
         text = self._body(response).decode("utf-8", "replace")
         try:
-            said = str(json.loads(text)["message"])
+            said = str(json_in(text)["message"])
         except (ValueError, KeyError, TypeError):
             said = text.strip()
         said = said or f"HTTP {response.status_code} {response.reason}"
@@ -240,7 +240,7 @@ class Endpoint:
         if not content.strip():
             return None
         try:
-            return json.loads(content)
+            return json_in(content)
         except ValueError as error:
             raise UnavailableError(
                 f"{self.host}: answers something else than JSON", hint="check that a Docker Engine or VCH answers there"

@@ -68,7 +68,7 @@ def _decode(line: bytes) -> Iterator[Message]:
     while text:
         try:
             value, end = decoder.raw_decode(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnavailableError(
                 f"the host's answer broke off or is not JSON: {text[:200]!r}",
                 hint="check what answers at this address, then try again",

@@ -17,6 +17,7 @@ import httpx
 from imagepipe.errors import CredentialsError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
 from imagepipe.harbor.client import Call, HarborClient
 from imagepipe.http.failure import asking, refusal
+from imagepipe.model.received import json_in
 from imagepipe.model.result import Credential
 
 __all__ = ["TOKEN_USER", "AdmiralClient", "SignOn", "TokenTransport", "refused_as_stale", "said"]
@@ -34,7 +35,7 @@ _TOKEN_HINT: Final = f"log in with a browser and give its cookie {_COOKIE} as th
 def said(response: httpx.Response) -> str:
     """Returns what Admiral says, without its stack traces and class names."""
     try:
-        body = response.json()
+        body = json_in(response.content)
     except ValueError:
         return ""
     if not isinstance(body, dict):

@@ -17,6 +17,7 @@ from imagepipe.errors import UnavailableError
 from imagepipe.http.client import open_client
 from imagepipe.http.failure import asking, refusal
 from imagepipe.http.retry import settle
+from imagepipe.model.received import json_in
 
 __all__ = ["LOCK_S", "Call", "HarborClient", "open_client"]
 
@@ -181,7 +182,7 @@ def decoded(response: httpx.Response, what: str) -> Any:
         UnavailableError: It is none.
     """
     try:
-        return response.json()
+        return json_in(response.content)
     except ValueError as error:
         raise UnavailableError(f"{what}: the answer is not JSON", hint="check that harbor.url is Harbor's") from error
 

@@ -5,7 +5,6 @@
 'read vic.example/p/r:1: NOT_FOUND: artifact p/r:1 not found (HTTP 404)'
 """
 
-import json
 import re
 import ssl
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from imagepipe.errors import (
     UnsupportedError,
 )
 from imagepipe.http.redact import redact
+from imagepipe.model.received import json_in
 
 __all__ = ["Complaint", "asking", "complaints", "is_unknown_type", "refusal", "words"]
 
@@ -76,7 +76,7 @@ def complaints(response: httpx.Response) -> tuple[Complaint, ...]:
     """Returns what an error body says; nothing for empty and HTML bodies. The body must have been read."""
     text = response.text.strip()
     try:
-        said = json.loads(text)
+        said = json_in(text)
         # Harbor 1.8 to 1.10 have one complaint, whose code is the status. Source: goharbor/harbor#12273
         entries = said["errors"] if "errors" in said else [{"message": said["message"]}]
         return tuple(

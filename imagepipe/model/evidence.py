@@ -1,6 +1,7 @@
 """Who may sign, what a statement says, the bundle that carries it, and the proof that only a verifier makes.
 
->>> from imagepipe.model.reference import Pinned
+>>> from imagepipe.model.received import json_in
+from imagepipe.model.reference import Pinned
 >>> image = Pinned.parse("vic.example/es-sandbox/hello@" + str(Digest.of(b"m")))
 >>> Statement.about(image, SIGNATURE_PREDICATE, {}).speaks_of(image.digest)
 True
@@ -15,6 +16,7 @@ from typing import Any, Final
 from imagepipe.errors import InputError, SettingsError, VerificationError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
+from imagepipe.model.received import json_in
 from imagepipe.model.reference import Pinned
 from imagepipe.model.scan import Waiver
 
@@ -225,7 +227,7 @@ class Statement:
             VerificationError: The payload is no in-toto statement.
         """
         try:
-            data = json.loads(payload)
+            data = json_in(payload)
             if data["_type"] not in _STATEMENT_TYPES:
                 raise VerificationError(f"not an in-toto statement: {str(data['_type'])[:80]!r}")
             subjects = tuple(

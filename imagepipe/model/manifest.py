@@ -5,7 +5,6 @@
 True
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from imagepipe.errors import DigestMismatchError, InputError, RefusedError
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
+from imagepipe.model.received import json_in
 
 __all__ = ["Descriptor", "ImageConfig", "Index", "Manifest", "Platform", "parse_manifest"]
 
@@ -76,8 +76,8 @@ class Descriptor:
                 digest=Digest.parse(data["digest"]),
                 size_bytes=int(data["size"]),
                 platform=_platform(platform) if platform else None,
-                artifact_type=data.get("artifactType"),
-                annotations=dict(data.get("annotations") or {}),
+                artifact_type=_text(data.get("artifactType")),
+                annotations=_texts(data.get("annotations")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise RefusedError(f"malformed descriptor: {error!r}", hint=_MALFORMED_HINT) from error
@@ -180,7 +180,7 @@ class ImageConfig:
         try:
             return cls(
                 platform=Platform(str(data.get("os") or "linux"), str(data.get("architecture") or "unknown")),
-                labels=dict((data.get("config") or {}).get("Labels") or {}),
+                labels=_texts((data.get("config") or {}).get("Labels")),
                 history_entries=len(history),
                 history_layers=sum(1 for entry in history if not entry.get("empty_layer")),
             )
@@ -215,7 +215,7 @@ def parse_manifest(raw: bytes, media_type: str, *, expected: Digest | None = Non
 def _parsed(raw: bytes, media_type: str, digest: Digest, data: Mapping[str, Any]) -> Manifest | Index:
     if media_type in media.INDEX_TYPES:
         children = tuple(Descriptor.from_json(child) for child in data.get("manifests") or ())
-        return Index(raw, media_type, digest, children, dict(data.get("annotations") or {}))
+        return Index(raw, media_type, digest, children, _texts(data.get("annotations")))
     if media_type not in media.MANIFEST_TYPES or "config" not in data:
         raise RefusedError(f"{digest} is not an image manifest but {media_type}", hint=_MALFORMED_HINT)
     return Manifest(
@@ -225,18 +225,28 @@ def _parsed(raw: bytes, media_type: str, digest: Digest, data: Mapping[str, Any]
         config=Descriptor.from_json(data["config"]),
         layers=tuple(Descriptor.from_json(layer) for layer in data.get("layers") or ()),
         subject=Descriptor.from_json(data["subject"]) if data.get("subject") else None,
-        artifact_type=data.get("artifactType"),
-        annotations=dict(data.get("annotations") or {}),
+        artifact_type=_text(data.get("artifactType")),
+        annotations=_texts(data.get("annotations")),
     )
 
 
 def _platform(data: Mapping[str, Any]) -> Platform:
-    return Platform(str(data["os"]), str(data["architecture"]), data.get("variant"))
+    return Platform(str(data["os"]), str(data["architecture"]), _text(data.get("variant")))
+
+
+def _text(value: object) -> str | None:
+    """Returns a field that is text where it is there: some registries keep manifests without looking at all fields."""
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """Returns annotations; what is no text says nothing to anybody."""
+    return {str(name): text for name, text in dict(value or {}).items() if isinstance(text, str)}
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(raw)
+        data = json_in(raw)
     except ValueError as error:
         raise RefusedError(f"not JSON: {error}", hint=_MALFORMED_HINT) from error
     if not isinstance(data, dict):

@@ -17,6 +17,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Bundle
 from imagepipe.model.ledger import Hold
 from imagepipe.model.promotion import PromotionRecord
+from imagepipe.model.received import json_in
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.settings import state_folder
 
@@ -160,7 +161,7 @@ def _write(file: Path, text: str) -> None:
 
 def _read(file: Path) -> Waiting | InputError:
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json_in(file.read_text(encoding="utf-8"))
         if told["schema"] != _SCHEMA:
             raise InputError(f"its schema is {told['schema']!r}")
         at, by, reason = str(told["at"]), str(told["by"]), str(told["reason"])

@@ -17,6 +17,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import PublicKey, TrustPolicy
 from imagepipe.model.host import Target
 from imagepipe.model.promotion import PromotionPlan, TargetPlan, Terms, digest_of
+from imagepipe.model.received import json_in
 from imagepipe.model.reference import Reference
 from imagepipe.promote.bundle import bundled
 from imagepipe.promote.ledger import Ledger
@@ -80,7 +81,7 @@ class SavedPlan:
             InputError: It is no plan, or was changed since it was written.
         """
         try:
-            data = json.loads(text)
+            data = json_in(text)
             schema = str(data["schema"])
             saved = cls(
                 plans=bundled(

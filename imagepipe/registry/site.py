@@ -67,5 +67,5 @@ class HttpSite:
 def _moment(text: str | None) -> datetime | None:
     try:
         return parsedate_to_datetime(text or "").astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -24,6 +24,7 @@ from imagepipe.errors import AccessError, NotFoundError, RefusedError, Unavailab
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.manifest import Descriptor, Index, Manifest, Platform
+from imagepipe.model.received import json_in
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.once import Once
 from imagepipe.registry.client import RegistryClient, foreign
@@ -244,7 +245,7 @@ def parsed_list(raw: bytes, what: str) -> dict[str, Any]:
         UnavailableError: It is none.
     """
     try:
-        data = json.loads(raw)
+        data = json_in(raw)
     except ValueError as error:
         raise UnavailableError(f"{what}: the answer is not JSON") from error
     entries = data.get("manifests") or [] if isinstance(data, dict) else None

@@ -41,6 +41,7 @@ from imagepipe.errors import (
 )
 from imagepipe.fanout import within
 from imagepipe.model.evidence import Identity
+from imagepipe.model.received import json_in
 from imagepipe.signing.claims import Envelope, Signed
 from imagepipe.signing.identity import IdentityToken
 from imagepipe.signing.trust import SigstoreTrust
@@ -330,7 +331,7 @@ def _from_fulcio(error: FulcioClientError, who: str) -> ImagepipeError:
 def _fulcio_message(body: str) -> str:
     """Returns the message of an error. Source: Fulcio v1.8.8 pkg/server/error.go, google.rpc.Status as JSON."""
     try:
-        document: Mapping[str, Any] = json.loads(body)
+        document: Mapping[str, Any] = json_in(body)
         return str(document["message"])[:_QUOTE_CHARS]
     except (ValueError, KeyError, TypeError):
         return body[:_QUOTE_CHARS]

@@ -11,7 +11,7 @@ import httpx
 
 from imagepipe.errors import InputError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
 from imagepipe.harbor.change import Change
-from imagepipe.harbor.client import Call
+from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.paging import Listing, every
 from imagepipe.harbor.v2.groups import Groups, first_value, same_dn
 from imagepipe.harbor.v2.session import Session
@@ -133,7 +133,7 @@ class Membership2:
             return self._find(project, principal, what)
         call = Call("GET", self._session.path(project, "members", number), what, accept=(404,))
         found = self._client.call(call)
-        return self._member(parse(WireMember, found.json(), what), what) if found.is_success else None
+        return self._member(parse(WireMember, decoded(found, what), what), what) if found.is_success else None
 
     def _unknown(self, project: Project, principal: Principal, what: str, said: str) -> NotFoundError:
         if not self._session.exists(project.name):

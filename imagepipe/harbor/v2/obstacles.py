@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from imagepipe.harbor.client import Call
+from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.detect import system_info
 from imagepipe.harbor.v2.session import Session, encoded_repository, project_path
 from imagepipe.harbor.wire import Foreign, Items, parse
@@ -64,7 +64,7 @@ class Obstacles2:
         response = self._session.client.call(Call("GET", path, what, wanted, accept=(400, 401, 403, 404)))
         if not response.is_success:
             return None
-        found = parse(_Artifact, response.json(), what)
+        found = parse(_Artifact, decoded(response, what), what)
         finished = [scan for scan in found.scan_overview.values() if scan.scan_status.lower() == _FINISHED]
         return ArtifactState(
             immutable=any(tag.immutable for tag in found.tags if tag.name == reference),

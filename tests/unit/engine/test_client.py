@@ -276,6 +276,8 @@ def test_a_pull_that_drips_on_for_ever_ends_too() -> None:
     [
         (answer(b"<html>hello</html>", kind="text/html"), UnavailableError),
         (answer(b"[]"), UnavailableError),
+        pytest.param(answer(b"[" * 100_000), UnavailableError, id="deep"),
+        pytest.param(answer(b"[" * 100_000, "500 Internal Server Error"), UnavailableError, id="deep-500"),
         (answer(b'{"Version":"1"}'), UnavailableError),
         (answer(b"<html>gone</html>", "502 Bad Gateway", "text/html"), UnavailableError),
         (answer(b"", "500 Internal Server Error"), UnavailableError),

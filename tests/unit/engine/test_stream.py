@@ -72,7 +72,9 @@ def test_an_error_without_words_is_still_an_error() -> None:
         list(messages(['{"error":""}']))
 
 
-@pytest.mark.parametrize("body", [b'{"status":"Pulling', b"<html>", b"[1]\n", b'"x"\n'])
+@pytest.mark.parametrize(
+    "body", [b'{"status":"Pulling', b"<html>", b"[1]\n", b'"x"\n', pytest.param(b"[" * 100_000, id="deep")]
+)
 def test_a_stream_that_breaks_off_or_is_no_json_is_no_success(body: bytes) -> None:
     with pytest.raises(UnavailableError):
         list(messages([DOCKERD_PULL, body]))

@@ -95,9 +95,10 @@ def test_a_read_that_gets_no_answer_says_so() -> None:
         harbor.client().call(LIST)
 
 
-def test_an_answer_that_is_no_json_is_not_harbors() -> None:
+@pytest.mark.parametrize("text", ["<html>welcome</html>", pytest.param("[" * 100_000, id="deep")])
+def test_an_answer_that_is_no_json_is_not_harbors(text: str) -> None:
     harbor = FakeHarbor()
-    harbor.always("GET /projects", lambda: httpx.Response(200, text="<html>welcome</html>"))
+    harbor.always("GET /projects", lambda: httpx.Response(200, text=text))
     with pytest.raises(UnavailableError, match="not JSON"):
         harbor.client().json(LIST)
 

@@ -95,7 +95,18 @@ def test_plain_text_is_taken_as_it_is_and_html_is_not() -> None:
     assert complaints(httpx.Response(401)) == ()
 
 
-@pytest.mark.parametrize("body", ['{"errors": null}', '{"errors": [3]}', '["x"]', '"x"', '{"errors": "no"}', "{"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"errors": null}',
+        '{"errors": [3]}',
+        '["x"]',
+        '"x"',
+        '{"errors": "no"}',
+        "{",
+        pytest.param("[" * 9999, id="deep"),
+    ],
+)
 def test_a_body_of_another_shape_is_quoted(body: str) -> None:
     assert body[:1] in words(httpx.Response(400, text=body))
 

@@ -166,9 +166,10 @@ def test_retry_after_may_be_a_date() -> None:
     assert waits.seconds[0] == pytest.approx(10, abs=2)
 
 
-def test_a_retry_after_that_cannot_be_read_does_not_matter() -> None:
+@pytest.mark.parametrize("asked", ["soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
+def test_a_retry_after_that_cannot_be_read_does_not_matter(asked: str) -> None:
     waits = Waits()
-    waits.transport(Server(status(503, {"Retry-After": "soon"}), status(200))).handle_request(ask("GET"))
+    waits.transport(Server(status(503, {"Retry-After": asked}), status(200))).handle_request(ask("GET"))
     assert 0.5 <= waits.seconds[0] <= 1.0
 
 

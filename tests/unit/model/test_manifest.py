@@ -98,6 +98,19 @@ def test_an_artifact_names_its_subject_and_type() -> None:
     assert (manifest.subject.digest, manifest.artifact_type) == (Digest.of(b"s"), media.SIGSTORE_BUNDLE)
 
 
+def test_fields_that_should_be_text_and_are_not_say_nothing() -> None:
+    """Registries that do not know a field keep it as it came."""
+    odd = {"artifactType": ["x"], "annotations": {"a": 1, "b": "c", "d": ["e"]}}
+    named = {**SUBJECT, **odd, "platform": {"os": "linux", "architecture": "amd64", "variant": {}}}
+    manifest = parse_manifest(raw(config=CONFIG, layers=[], subject=named, **odd), media.OCI_MANIFEST)
+    assert isinstance(manifest, Manifest)
+    for one in (manifest, manifest.subject):
+        assert one is not None
+        assert (one.artifact_type, one.annotations) == (None, {"b": "c"})
+    assert hash(manifest.subject) == hash(Descriptor.from_json({**SUBJECT, "platform": named["platform"]}))
+    assert parse_manifest(raw(manifests=[], annotations={"a": 1}), media.OCI_INDEX).annotations == {}
+
+
 def test_an_index_finds_the_manifest_for_a_platform() -> None:
     amd, arm = ({**SUBJECT, "platform": {"os": "linux", "architecture": name}} for name in ("amd64", "arm64"))
     body = raw(manifests=[SUBJECT, arm, amd])
@@ -119,7 +132,7 @@ def test_a_body_that_contradicts_its_content_type_is_refused() -> None:
         parse_manifest(raw(mediaType=media.OCI_INDEX, manifests=[]), media.OCI_MANIFEST)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b"\xff", raw()])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b"\xff", pytest.param(b"[" * 100_000, id="deep"), raw()])
 def test_what_is_no_manifest_is_refused(body: bytes) -> None:
     with pytest.raises(RefusedError):
         parse_manifest(body, media.OCI_MANIFEST)

@@ -1036,6 +1036,7 @@ def test_a_plan_is_stale_when_it_is_old_or_of_tomorrow() -> None:
     ("text", "said"),
     [
         ("{", "not a promotion plan"),
+        pytest.param("[" * 100_000, "not a promotion plan", id="deep"),
         ("[]", "not a promotion plan"),
         ("{}", "not a promotion plan"),
     ],
