@@ -8,6 +8,7 @@ Traceback (most recent call last):
 imagepipe.errors.NotFoundError: resolve vic.example/p/r:1: MANIFEST_UNKNOWN: manifest unknown (HTTP 404)
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,14 +29,20 @@ from imagepipe.http.failure import asking, complaints, refusal
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.manifest import Descriptor, Index, Manifest, parse_manifest
+from imagepipe.model.received import json_in
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.registry.connection import Ask, Connections
 
-__all__ = ["RegistryClient", "foreign"]
+__all__ = ["RegistryClient", "following", "foreign"]
 
 # Source: distribution v2.8.2 registry/handlers/manifests.go maxManifestBodySize
 _MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
 _BLOB_LIMIT_BYTES: Final = 8 * 1024 * 1024
+# Half a million of the longest tags, in pages that are each counted as some of them: a list may have no end.
+_TAGS_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_TAGS_PAGE_BYTES: Final = 4 * 1024
+# Bytes of something that there can be.
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
 _DIGEST_HEADER: Final = "docker-content-digest"
 _ACCEPT: Final = {"Accept": media.ACCEPT_MANIFESTS}
 
@@ -104,12 +111,14 @@ class RegistryClient:
 
         Source: OCI distribution-spec v1.1 "Listing Tags"
         """
-        what, page, found = f"list the tags of {repository}", "tags/list", dict[str, None]()
+        what, page, found, left = f"list the tags of {repository}", "tags/list", dict[str, None](), _TAGS_LIMIT_BYTES
         while page:
             answer = self.connections.ask(Ask("GET", repository, page, accept=(200, 404)), what)
+            left -= max(len(answer.content), _TAGS_PAGE_BYTES)
+            if left < 0:
+                raise RefusedError(f"{what}: the list is longer than anybody needs")
             listed = _listed_tags(answer, what)
-            following = answer.links.get("next", {}).get("url")
-            page = str(answer.request.url.join(following)) if following and set(listed) - found.keys() else ""
+            page = following(answer, what) if set(listed) - found.keys() else ""
             found |= dict.fromkeys(listed)
         return tuple(found)
 
@@ -223,6 +232,19 @@ class RegistryClient:
 _ANY: Final = tuple(range(200, 600))
 
 
+def following(answer: httpx.Response, what: str) -> str:
+    """Returns where the next page of a list is, or "" at its end. Source: OCI distribution-spec v1.1 "Listing Tags".
+
+    Raises:
+        UnavailableError: It is nowhere that can be asked.
+    """
+    link = answer.links.get("next", {}).get("url") or ""
+    try:
+        return str(answer.request.url.join(link)) if link else ""
+    except httpx.InvalidURL as error:
+        raise UnavailableError(f"{what}: the registry names no next page: {link[:200]!r}") from error
+
+
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
     """Says what we were doing when a manifest is malformed, which is never the fault of a file of ours.
@@ -258,7 +280,7 @@ def _listed_tags(answer: httpx.Response, what: str) -> list[str]:
     if answer.status_code == 404:
         return []
     try:
-        return [str(tag) for tag in answer.json().get("tags") or ()]
+        return [str(tag) for tag in json_in(answer.content).get("tags") or ()]
     except (ValueError, AttributeError, TypeError) as error:
         raise UnavailableError(f"{what}: the answer is no list of tags") from error
 
@@ -271,8 +293,8 @@ def _descriptor(answer: httpx.Response) -> Descriptor | None:
     except InputError:
         return None
     media_type = _media_type(answer)
-    known = media_type in media.MANIFEST_TYPES + media.INDEX_TYPES
-    return Descriptor(media_type, digest, int(size)) if known and size.isdecimal() else None
+    known = media_type in media.MANIFEST_TYPES + media.INDEX_TYPES and _SIZE.fullmatch(size)
+    return Descriptor(media_type, digest, int(size)) if known else None
 
 
 def _media_type(answer: httpx.Response) -> str:

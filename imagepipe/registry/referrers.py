@@ -21,7 +21,7 @@ from imagepipe.model import media
 from imagepipe.model.evidence import Artifact
 from imagepipe.model.manifest import Descriptor, Manifest, parse_manifest
 from imagepipe.model.reference import Pinned
-from imagepipe.registry.client import RegistryClient, foreign
+from imagepipe.registry.client import RegistryClient, following, foreign
 from imagepipe.registry.connection import Ask
 from imagepipe.registry.tagschema import TagSchema, attached_to, entry, json_of, missing, parsed_list
 
@@ -31,12 +31,15 @@ _EMPTY: Final = b"{}"
 # The only config type that a registry of Docker manifests knows. Source: distribution docs/spec/manifest-v2-2.md
 _DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 _PAGES: Final = 50
+# Some ten thousand entries: more than anybody looks at, and little beside what they take up once they are read.
+_LIST_LIMIT_BYTES: Final = 8 * 1024 * 1024
 # What registries without the API answer. Source: go-containerregistry pkg/v1/remote/referrers.go
 _WITHOUT_API: Final = (400, 404, 405, 406)
 _HINT_GONE: Final = (
     "ask a Harbor administrator to remove that artifact from the table artifact_accessory: "
     "Harbor lists it as attached and no longer holds it"
 )
+_HINT_MANY: Final = "delete the attachments that nobody needs"
 _LOOKS: Final = 4  # less than a second: what somebody deletes is soon gone from the list, too
 # A rival that read the list before our write may still overwrite it: look again once it must have written. Tools that
 # read nothing but the list find what is ours then; a rival that is slower takes it from their sight only.
@@ -166,16 +169,18 @@ class RegistryReferrers:
         """
         what = f"list what is attached to {image}"
         entries: tuple[Any, ...] = ()
-        page = f"referrers/{image.digest}"
+        page, left = f"referrers/{image.digest}", _LIST_LIMIT_BYTES
         for _ in range(_PAGES):
             answer = self._asked(image, page, what)
             if answer.status_code != 200 or media.OCI_INDEX not in answer.headers.get("content-type", ""):
                 return None
+            left -= len(answer.content)
+            if left < 0:
+                raise RefusedError(f"{what}: the list is larger than {_LIST_LIMIT_BYTES} bytes", hint=_HINT_MANY)
             entries += tuple(parsed_list(answer.content, what).get("manifests") or ())
-            following = answer.links.get("next", {}).get("url")
-            if not following:
+            page = following(answer, what)
+            if not page:
                 return entries
-            page = str(answer.request.url.join(following))
         raise RefusedError(f"{what}: the list does not end after {_PAGES} pages")
 
     def _asked(self, image: Pinned, page: str, what: str) -> httpx.Response:

@@ -1,5 +1,6 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import httpx
 import pytest
@@ -268,6 +269,38 @@ def test_a_list_of_tags_that_repeats_itself_ends() -> None:
     assert Script({("GET", "tags/list"): again}).client.tags(REPOSITORY) == ("1",)
 
 
-def test_what_is_no_list_of_tags_is_told() -> None:
+@pytest.mark.parametrize("body", ["a web page", pytest.param("[" * 100_000, id="deep"), '{"tags": 3}', "[]"])
+def test_what_is_no_list_of_tags_is_told(body: str) -> None:
     with pytest.raises(UnavailableError, match="no list of tags"):
-        Script({("GET", "tags/list"): httpx.Response(200, text="a web page")}).client.tags(REPOSITORY)
+        Script({("GET", "tags/list"): httpx.Response(200, text=body)}).client.tags(REPOSITORY)
+
+
+@pytest.mark.parametrize("size", [1, 1024 * 1024])
+def test_a_list_of_tags_that_never_ends_is_refused(size: int) -> None:
+    asked = count()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        tags = [f"{next(asked)}" + "x" * size]
+        return httpx.Response(200, json={"tags": tags}, headers={"Link": '</v2/p/r/tags/list?last=1>; rel="next"'})
+
+    client = RegistryClient(Connections(transport_for=lambda _: httpx.MockTransport(answer)))
+    with pytest.raises(RefusedError, match="longer than anybody needs"):
+        client.tags(REPOSITORY)
+
+
+@pytest.mark.parametrize("link", ["\x7f", pytest.param("a" * 70_000, id="long")])
+def test_a_next_page_that_is_nowhere_is_told(link: str) -> None:
+    page = httpx.Response(200, json={"tags": ["1"]}, headers={"Link": f'<{link}>; rel="next"'})
+    with pytest.raises(UnavailableError, match="names no next page"):
+        Script({("GET", "tags/list"): page}).client.tags(REPOSITORY)
+
+
+@pytest.mark.parametrize("size", [pytest.param("9" * 5000, id="long"), "9" * 19, "-1"])
+def test_a_size_that_nothing_has_is_none(size: str) -> None:
+    made = MemoryRegistry().add_image(REPOSITORY)
+    headers = {"Docker-Content-Digest": str(made.digest), "Content-Type": made.media_type}
+    told = httpx.Response(200, headers=headers)
+    told.headers["Content-Length"] = size
+    read = httpx.Response(200, content=made.raw, headers={"Content-Type": made.media_type})
+    script = Script({("HEAD", "manifests/1"): told, ("GET", "manifests/1"): read})
+    assert script.client.resolve(REPOSITORY.tagged("1")) == made.descriptor

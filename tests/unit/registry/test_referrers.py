@@ -90,7 +90,19 @@ def test_a_list_that_harbor_cannot_give_is_not_taken_for_a_registry_without_list
     assert script.methods == ["GET"] * 4
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"manifests": 3}', '{"manifests": [3]}'])
+def test_a_list_of_referrers_that_is_larger_than_anybody_reads_is_refused() -> None:
+    subject = Digest.of(b"s")
+    page = index(*(Digest.of(str(number).encode()) for number in range(2000)), Link='<?page=2>; rel="next"')
+    script = Script({("GET", f"referrers/{subject}"): page})
+    with pytest.raises(RefusedError, match="larger than 8388608 bytes"):
+        RegistryReferrers(script.client).list(REPOSITORY.pin(subject))
+    assert len(script.asked) < 50
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", pytest.param("[" * 100_000, id="deep"), '{"size": 1e999}', "[]", '{"manifests": 3}', '{"manifests": [3]}'],
+)
 def test_a_list_of_referrers_that_is_none_is_told(text: str) -> None:
     subject = Digest.of(b"s")
     answer = httpx.Response(200, text=text, headers={"Content-Type": media.OCI_INDEX})
