@@ -25,7 +25,7 @@ __all__ = ["Challenge", "RegistryAuth", "Wanted"]
 _PATH: Final = re.compile(r"^/v2/(?P<repository>.+)/(?:manifests|blobs|tags|referrers)/")
 # Source: RFC 9110 section 11.6.1; distribution docs/spec/auth/token.md
 _SCHEME: Final = re.compile(r"^\s*(?P<scheme>[A-Za-z]+)(?:\s+(?P<parameters>.*))?$", re.DOTALL)
-_PARAMETER: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"|(\w+)=([^\s",]+)')
+_PARAMETER: Final = re.compile(r'\b(\w+)="((?:[^"\\]|\\.)*)"|\b(\w+)=([^\s",]+)')
 _CHALLENGES: Final = re.compile(r",\s*(?=[A-Za-z]+\s+\w+=)")
 
 

@@ -5,11 +5,11 @@
 """
 
 import base64
-import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from imagepipe.errors import UnavailableError
+from imagepipe.model.received import json_in
 
 __all__ = ["Token", "parse_token"]
 
@@ -49,10 +49,10 @@ def parse_token(body: bytes, now: float, registry: str) -> Token:
         UnavailableError: The answer holds no token.
     """
     try:
-        data = json.loads(body)
+        data = json_in(body)
         text = data.get("token") or data.get("access_token") or ""
         lifetime_s = float(data.get("expires_in") or _DEFAULT_LIFETIME_S)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         text, lifetime_s = "", 0.0
     if not isinstance(text, str) or not text or not (text.isascii() and text.isprintable()):
         raise UnavailableError(
@@ -67,7 +67,7 @@ def _claims(text: str) -> dict[str, Any]:
     """Returns the claims of a JWT, unverified; nothing for another kind of token. Source: RFC 7519 section 7.2."""
     parts = text.split(".")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = json_in(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (IndexError, ValueError):
         return {}
     return claims if isinstance(claims, dict) else {}
@@ -83,7 +83,11 @@ def _granted(claims: dict[str, Any]) -> frozenset[tuple[str, str]]:
     entries = claims.get("access")
     return frozenset(
         (str(entry.get("name")), str(action))
-        for entry in (entries if isinstance(entries, list) else ())
+        for entry in _listed(entries)
         if isinstance(entry, dict)
-        for action in entry.get("actions") or ()
+        for action in _listed(entry.get("actions"))
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
