@@ -14,10 +14,11 @@ import typer
 from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
 from imagepipe.cli.applying import applied_document, describe, outcome, summary
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.printing import clean
 from imagepipe.cli.review import review
 from imagepipe.cli.secrets import StdinForm, ToCommand, command_of, delivery, under_mark
 from imagepipe.cli.session import Session
-from imagepipe.cli.tables import clean, table
+from imagepipe.cli.tables import table
 from imagepipe.errors import (
     CredentialsError,
     DriftError,

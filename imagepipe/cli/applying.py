@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import error_body
-from imagepipe.cli.tables import clean
 from imagepipe.errors import DriftError, ImagepipeError, PartialError
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import typer
 
 from imagepipe.cli.command import command
 from imagepipe.cli.outcome import describe_plans
+from imagepipe.cli.printing import clean
 from imagepipe.cli.promotion import read_plan
 from imagepipe.cli.session import Session
 
@@ -56,7 +57,7 @@ def approve(
     done = desk.approve(reason)
     session.say(f"{'approved' if done.created else 'approved before'} by {desk.signatory}")
     for gate in done.gates:
-        session.say(f"  gate {gate.gate}: {'ok' if gate.passed else 'not yet'}: {gate.reason}")
+        session.say(f"  gate {gate.gate}: {'ok' if gate.passed else 'not yet'}: {clean(gate.reason)}")
     if all(gate.passed for gate in done.gates):
         session.say(f"carry it out with: imagepipe promote --plan {file}")
     session.answer(approve_document(saved, desk.signatory, done), str(saved.digest))
@@ -64,8 +65,8 @@ def approve(
 
 def describe_saved(saved: SavedPlan) -> str:
     """Returns the plan with all that is in its file, as an approver reads it."""
-    made = f"made by {saved.made_by} on" if saved.made_by else "made on"
-    lines = [f"  {made} {saved.created:%Y-%m-%dT%H:%M:%SZ}" + (f": {saved.reason}" if saved.reason else "")]
+    made = f"made by {clean(saved.made_by)} on" if saved.made_by else "made on"
+    lines = [f"  {made} {saved.created:%Y-%m-%dT%H:%M:%SZ}" + (f": {clean(saved.reason)}" if saved.reason else "")]
     flags = {"--release-hold": saved.terms.release_hold, "--override-freeze": saved.terms.override_freeze}
     lines += [f"  with {flag}" for flag, given in flags.items() if given]
     return "\n".join([describe_plans(saved.plans), *lines])

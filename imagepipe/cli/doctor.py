@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def describe(findings: tuple[Finding, ...]) -> str:
     """Returns one line per finding, and the way out below what is not well."""
     lines = []
     for one in findings:
-        lines.append(f"{one.level.value:<4}  {one.subject}: {one.check}: {one.detail}")
+        lines.append(clean(f"{one.level.value:<4}  {one.subject}: {one.check}: {one.detail}"))
         if one.hint:
-            lines.append(f"      hint: {one.hint}")
+            lines.append(clean(f"      hint: {one.hint}"))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import typer
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.outbox import send_waiting, tell_waiting
 from imagepipe.cli.outcome import describe_plan, describe_promotion, outcome_error
+from imagepipe.cli.printing import clean
 from imagepipe.cli.promotion import BreakLock, require_reason
 from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, NotFoundError, UnavailableError, VerificationError
@@ -275,7 +276,7 @@ def describe_history(entries: Sequence[Happening]) -> str:
         kind = f"{one.kind} OFFLINE" if one.unverified else one.kind
         told = [one.at or "-", kind, one.image.short, where or "-", one.standing.value, one.by or "-"]
         beside = f"with {', '.join(one.bundle)}" if one.bundle else ""
-        lines.append("\t".join([*told, *(text for text in (beside, one.reason, one.why) if text)]))
+        lines.append("\t".join(map(clean, [*told, *(text for text in (beside, one.reason, one.why) if text)])))
     return "\n".join(lines)
 
 

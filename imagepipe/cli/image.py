@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import command
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def digest(session: Session, image: Image) -> None:
     }
     lines = [f"image      {pinned}"] + ([f"index      {index}"] if index else [])
     for one in platforms:
-        lines.append(f"manifest   {one['manifest']}  {one['platform']}")
-        lines.append(f"image id   {one['image_id']}  {one['platform']}")
+        lines.append(clean(f"manifest   {one['manifest']}  {one['platform']}"))
+        lines.append(clean(f"image id   {one['image_id']}  {one['platform']}"))
     session.answer(document, "\n".join(lines))
 
 
@@ -134,7 +135,7 @@ def tree(session: Session, image: Image) -> None:
     for one in entries:
         what = one["predicate_type"] or one["artifact_type"]
         proof_text = f"verified, by {one['signed_by']['identity']}" if one["signed_by"] else "not verified"
-        lines.append(f"  {what}  {one['digest']}  {proof_text}")
+        lines.append(clean(f"  {what}  {one['digest']}  {proof_text}"))
     session.answer({"schema": "imagepipe.tree/v1", "image": str(pinned), "attached": entries}, "\n".join(lines))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import error_body
 from imagepipe.errors import ImagepipeError, PartialError
 
@@ -32,10 +33,10 @@ def describe_plans(plans: Sequence[PromotionPlan]) -> str:
 
 def describe_plan(plan: PromotionPlan, *, pulls: bool = True) -> str:
     """Returns the plan of one image; without `pulls` it only goes where it is."""
-    lines = [f"promote {plan.image}", f"  requested as {plan.requested}; plan {plan.digest.short}"]
+    lines = [f"promote {plan.image}", f"  requested as {clean(plan.requested)}; plan {plan.digest.short}"]
     if plan.copying:
         lines.append(f"  copy {plan.copying.source} inside the registry, named {plan.copying.name} when all is there")
-    lines += [f"  gate {gate.gate}: {_said(gate)}: {gate.reason}" for gate in plan.gates]
+    lines += [f"  gate {gate.gate}: {_said(gate)}: {clean(gate.reason)}" for gate in plan.gates]
     for one in plan.targets:
         how = f"pull {one.carrier.tag}" if one.carrier and one.carrier.tag else "pull by digest"
         how = how if pulls else "nothing is pulled"

@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from imagepipe.cli.printing import clean, in_a_log, shown
 from imagepipe.cli.session import tell
 from imagepipe.errors import UsageError
 from imagepipe.events import Event, Output, Progress, Retried, StepFailed, StepFinished, StepStarted, Warned
@@ -45,8 +46,13 @@ def open_drawing(mode: str, *, quiet: bool, verbose: bool) -> Drawing:
     return _Live(verbose=verbose) if mode == "auto" and live else _Plain(verbose=verbose)
 
 
-def plain_line(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 - one line per kind of event
+def plain_line(event: Event, *, verbose: bool) -> str | None:
     """Returns the one line that tells of an event, or None where it is not worth one."""
+    line = _told(event, verbose=verbose)
+    return in_a_log(shown(line)) if line is not None else None
+
+
+def _told(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 - one line per kind of event
     match event:
         case StepStarted(step, subject):
             return f"-> {step} {short(subject)}"
@@ -119,7 +125,7 @@ class _Live:
     def _update(self, event: Event) -> None:
         match event:
             case StepStarted(step, subject):
-                self._tasks[step, subject] = self._bars.add_task(f"{step} {short(subject)}", total=None)
+                self._tasks[step, subject] = self._bars.add_task(clean(f"{step} {short(subject)}"), total=None)
                 return
             case Progress(step, subject, item, status, current, total):
                 self._advance((step, subject), item, status, current, total)
@@ -143,4 +149,4 @@ class _Live:
             sizes[item] = (min(current, total), total)
         done, all_bytes = sum(size[0] for size in sizes.values()), sum(size[1] for size in sizes.values())
         amount = f"{done / 1e6:.1f} of {all_bytes / 1e6:.1f} MB" if all_bytes else status
-        self._bars.update(task, description=f"{key[0]} {short(key[1])}  {amount}")
+        self._bars.update(task, description=clean(f"{key[0]} {short(key[1])}  {amount}"))

@@ -9,8 +9,9 @@ import typer
 
 from imagepipe.cli.administration import ProjectName, Yes, find, open_harbor
 from imagepipe.cli.command import command
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
-from imagepipe.cli.tables import clean, day, size, table
+from imagepipe.cli.tables import day, size, table
 from imagepipe.errors import AccessError, ImagepipeError, RefusedError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:

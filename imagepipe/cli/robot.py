@@ -11,10 +11,11 @@ import typer
 
 from imagepipe.cli.administration import RobotName, RobotPlace, Yes, complete_projects, find_place, open_harbor
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.printing import clean
 from imagepipe.cli.project import robot_document
 from imagepipe.cli.secrets import EnvName, OutFile, StdinForm, ToCommand, delivery, delivery_document, place_of
 from imagepipe.cli.session import Session
-from imagepipe.cli.tables import clean, day, table
+from imagepipe.cli.tables import day, table
 from imagepipe.errors import AccessError, DriftError, InputError, UnsupportedError, UsageError
 from imagepipe.events import Warned
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from imagepipe.cli.printing import in_a_log, printed, shown
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Session:
         if self.as_json:
             self.printed = True
             text = json.dumps(document, indent=2, default=str)
-        error = _print(text)
+        error = _print(text if self.as_json else printed(text))
         if error is not None and not isinstance(error, BrokenPipeError):
             raise InputError(
                 f"write the answer to stdout: {error.strerror}",
@@ -129,7 +130,7 @@ class Session:
         self.close()
         if not sys.stdin.isatty() or not sys.stderr.isatty():
             raise UsageError(f"{question} There is no terminal to ask on.", hint="add --yes")
-        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.write(shown(f"{question} [y/N] "))
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise UsageError("not confirmed; nothing was changed", hint="answer y, or add --yes")
@@ -137,7 +138,7 @@ class Session:
 
 def tell(text: str) -> None:
     """Writes to stderr. Who reads it may be gone, or its disk full: that must not stop what is under way."""
-    _put(sys.stderr, text)
+    _put(sys.stderr, in_a_log(shown(text)))
 
 
 def error_document(error: ImagepipeError) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.outbox import tell_waiting
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import DriftError, ImagepipeError, PartialError, UsageError, VerificationError
 
@@ -109,8 +110,9 @@ def describe_past(found: tuple[Past, ...]) -> str:
         for image in one.images:
             entry = image.entry
             told = [one.target, str(image.repository.pin(entry.digest)), entry.kind.value, f"by {entry.signed_by}"]
-            lines.append("\t".join([*told, f"#{entry.link.sequence} {entry.finished_at}", entry.reason]).rstrip())
-            lines += [f"{one.target}\t-\theld back\t{held}" for held in image.holds]
+            told += [f"#{entry.link.sequence} {entry.finished_at}", entry.reason]
+            lines.append("\t".join(map(clean, told)).rstrip())
+            lines += [f"{one.target}\t-\theld back\t{clean(held)}" for held in image.holds]
         if not one.images:
             lines.append(f"{one.target}\t-\tnothing on record then\t")
     return "\n".join(lines)
@@ -165,18 +167,18 @@ def describe_status(found: tuple[TargetStatus, ...]) -> str:
     for one in found:
         if one.error is not None:
             what = "ledger unknown" if one.info else "away"
-            lines.append(f"{one.target}\t-\t{what}\t{one.error.message}")
+            lines.append(f"{one.target}\t-\t{what}\t{clean(one.error.message)}")
         for held in one.images:
             signed = f"signed by {held.signed_by}" if held.signed_by else "-" if one.error else "UNSIGNED"
             lines.append(f"{one.target}\t{held.image}\t{held.state}\t{signed}{_age(held)}{_containers(held)}")
         if not one.images and one.error is None:
             lines.append(f"{one.target}\t-\tholds none of these images\t")
-        lines += [f"{one.target}\t-\tDRIFT\t{drift.message}" for drift in one.drift]
+        lines += [f"{one.target}\t-\tDRIFT\t{clean(drift.message)}" for drift in one.drift]
     return "\n".join(lines)
 
 
 def _containers(held: HeldImage) -> str:
-    return "\t" + ", ".join(f"{one.name} {one.state}" for one in held.containers) if held.containers else ""
+    return "\t" + ", ".join(clean(f"{one.name} {one.state}") for one in held.containers) if held.containers else ""
 
 
 def _age(held: HeldImage) -> str:

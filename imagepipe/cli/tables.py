@@ -8,11 +8,13 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from imagepipe.cli.printing import clean
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-__all__ = ["clean", "day", "size", "table"]
+__all__ = ["day", "size", "table"]
 
 _STEP = 1024
 
@@ -23,11 +25,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return _drawn(headings, cells)
     return "\n".join("\t".join(row) for row in cells)
-
-
-def clean(text: str) -> str:
-    """Returns text without what would move a terminal's cursor or a line's columns: others chose these names."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def day(when: datetime | None) -> str:

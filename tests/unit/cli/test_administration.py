@@ -20,9 +20,10 @@ from imagepipe.access.read import read_access
 from imagepipe.cli import access, member, project, robot
 from imagepipe.cli.applying import outcome
 from imagepipe.cli.command import Failure
+from imagepipe.cli.printing import clean
 from imagepipe.cli.review import review
 from imagepipe.cli.session import Session
-from imagepipe.cli.tables import clean, size, table
+from imagepipe.cli.tables import size, table
 from imagepipe.errors import (
     DriftError,
     ImagepipeError,
