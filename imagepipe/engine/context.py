@@ -39,6 +39,7 @@ def check_context(context: Path, dockerfile: str) -> None:
         )
     if not path.is_file():
         raise InputError(f"{path}: no such Dockerfile", hint="correct build.dockerfile; it is relative to the context")
+    _check_inside(path, context)
 
 
 def pack(context: Path, dockerfile: str, *, instead: Mapping[str, bytes] | None = None) -> Iterator[bytes]:
@@ -68,8 +69,9 @@ def read_ignore_text(context: Path) -> str | None:
     """Returns the text of `.dockerignore`, or None where there is none.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: It cannot be read, or is a link to something outside the context.
     """
+    _check_inside(context / ".dockerignore", context)
     try:
         return (context / ".dockerignore").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -84,6 +86,17 @@ def _made(name: str, content: bytes) -> Iterator[bytes]:
     yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     yield content
     yield b"\0" * (-len(content) % tarfile.BLOCKSIZE)
+
+
+def _check_inside(path: Path, context: Path) -> None:
+    """Returns when a file that we read lies in the context: links in it may lead to anything on this machine.
+
+    Whoever may propose a change chooses them, and what we read is sent to the builder as a file.
+    """
+    if not path.resolve().is_relative_to(context.resolve()):
+        raise InputError(
+            f"{path}: a link to something outside the build context", hint="put the file itself into the context"
+        )
 
 
 def _is_outside(relative: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagepipe.engine.context import check_context, pack
+from imagepipe.engine.context import check_context, pack, read_ignore_text
 from imagepipe.engine.ignore import Ignore
 from imagepipe.errors import InputError
 
@@ -95,6 +95,28 @@ def test_everything_is_sent_sorted_and_owned_by_root(context: Path) -> None:
     assert [member.name for member in members] == ["Dockerfile", "a", "b", "b/x", "link", "pipe"]
     assert {(member.uid, member.gid, member.uname) for member in members} == {(0, 0, "")}
     assert members[4].linkname == "/nowhere"
+
+
+def read_all(context: Path, dockerfile: str) -> str | None:
+    check_context(context, dockerfile)
+    return read_ignore_text(context)
+
+
+@pytest.mark.parametrize("name", [".dockerignore", "Dockerfile"])
+def test_a_file_that_is_read_here_is_no_way_out_of_the_context(
+    context: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    """What it says is sent to the builder, and a pull request may make it a link to a password of this machine."""
+    secret = tmp_path_factory.mktemp("home") / "password"
+    secret.write_text("hunter2")
+    (context / name).unlink(missing_ok=True)
+    (context / name).symlink_to(secret)
+    with pytest.raises(InputError, match="outside the build context"):
+        read_all(context, "Dockerfile")
+    (context / name).unlink()
+    (context / "own").write_text("FROM scratch\n")
+    (context / name).symlink_to("own")
+    assert read_all(context, "own") in ("FROM scratch\n", None)
 
 
 def test_a_socket_is_left_out(context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
