@@ -26,6 +26,9 @@ __all__ = ["RegistryCopier"]
 
 # What cosign before v3 keeps at tags beside an image. Source: cosign specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md
 _TAGGED_EVIDENCE: Final = (".sig", ".att", ".sbom")
+# As many as are read of one image; see `evidence.reader`. Signatures of signatures are deep enough.
+_ATTACHED: Final = 2000
+_DEPTH: Final = 8
 # Layers that no registry holds. Source: OCI image-spec v1.1 layer.md; distribution v2.8.2 manifest/schema2
 _FOREIGN: Final = ("nondistributable", "foreign")
 
@@ -82,19 +85,29 @@ class _Run:
             self._read_back(digest)
         yield manifest
 
-    def copy_evidence(self, subject: Manifest | Index) -> None:
-        """Copies what is attached to a manifest, and what is attached to that."""
+    def copy_evidence(self, subject: Manifest | Index, depth: int = 0) -> None:
+        """Copies what is attached to a manifest, and what is attached to that.
+
+        Raises:
+            RefusedError: It is more than anybody needs: whoever may push may attach without end.
+        """
         for ending in _TAGGED_EVIDENCE:
             self._copy_tagged(f"{fallback_tag(subject.digest)}{ending}")
         named = self.referrers.list(self.source.pin(subject.digest))
         listed = [speaking for one in named if (speaking := self._speaking(one, subject)) is not None]
         new = [one for one in listed if one.digest not in self.attached]
         self.attached.update(one.digest for one in new)
+        if new and (depth >= _DEPTH or len(self.attached) > _ATTACHED):
+            raise RefusedError(
+                f"copy {self.source.pin(subject.digest)} to {self.to}: more than {_ATTACHED} attachments, or more than "
+                f"{_DEPTH} of which each is attached to the one before",
+                hint="delete the attachments that nobody needs",
+            )
         parts = [part for one in new for part in self.copied(one.digest)]
         if listed:
             self.referrers.enlist(self.to.pin(subject.digest), listed)
         for part in parts:
-            self.copy_evidence(part)
+            self.copy_evidence(part, depth + 1)
 
     def _speaking(self, one: Descriptor, subject: Manifest | Index) -> Manifest | None:
         """Returns a manifest that names the subject: Harbor lists tagged signatures too, which are found by tag.
@@ -107,9 +120,12 @@ class _Run:
             return None
 
     def _copy_tagged(self, tag: str) -> None:
-        """Copies evidence that lies at a tag; one that is there is replaced by more of the same only."""
+        """Copies evidence that lies at a tag; one that is there is replaced by more of the same only.
+
+        An index is none: whoever may push could have any image copied by it, and without end by indexes of indexes.
+        """
         found = self._at(self.source, tag)
-        if found is None:
+        if not isinstance(found, Manifest):
             return
         there = self._at(self.to, tag)
         if there is not None and there.digest != found.digest and not _holds_all(found, there):

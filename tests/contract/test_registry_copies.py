@@ -229,6 +229,33 @@ def test_evidence_at_the_tags_of_an_older_cosign_comes_along_and_grows(plain: Pl
     assert plain.world.source.resolve(tag).digest == both.digest
 
 
+def test_an_index_at_a_tag_of_evidence_brings_no_image_along(plain: Place) -> None:
+    """Whoever may push to the one repository would put into the other whatever they like, or keep us busy for ever."""
+    assert isinstance(plain.world, ServerWorld)
+    image, other = plain.image(), plain.world.add_index()
+    for ending in (".sig", ".att", ".sbom"):
+        plain.world.client.tag(image.repository, other, f"{fallback_tag(image.digest)}{ending}")
+    assert plain.copier.copy(image, plain.to).attached == 2
+    for one in (other.digest, other.manifests[0].digest):
+        with pytest.raises(NotFoundError):
+            plain.world.source.manifest(plain.to.pin(one))
+    with pytest.raises(NotFoundError):
+        plain.world.source.resolve(plain.to.tagged(f"{fallback_tag(image.digest)}.sig"))
+
+
+def test_evidence_of_evidence_without_end_is_refused(plain: Place) -> None:
+    assert isinstance(plain.world, ServerWorld)
+    referrers = RegistryReferrers(plain.world.client, sleep=lambda _: None)
+    image = plain.image(evidence=0)
+    at = plain.world.source.manifest(image).descriptor
+    for number in range(8):
+        at = referrers.attach(image.repository.pin(at.digest), at, bundle(f"{number} of {image}"))
+    assert plain.copier.copy(image, plain.to).attached == 8
+    referrers.attach(image.repository.pin(at.digest), at, bundle(f"one more of {image}"))
+    with pytest.raises(RefusedError, match="more than 8 of which each is attached to the one before"):
+        plain.copier.copy(image, plain.to)
+
+
 def test_other_evidence_at_the_same_tag_is_not_overwritten(plain: Place) -> None:
     image = plain.image()
     there = plain.to.pin(image.digest)
