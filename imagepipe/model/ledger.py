@@ -208,6 +208,12 @@ class Entry:
             return None
 
     @property
+    def before(self) -> tuple[Digest, ...]:
+        """The images that the target was at before, newest first, as far as the record names them."""
+        previous = (self.link.previous.image,) if self.link.previous else ()
+        return tuple(dict.fromkeys((*previous, *self.link.earlier)))
+
+    @property
     def order(self) -> tuple[int, str, Digest]:
         """What sorts records of one target from old to new."""
         return self.link.sequence, self.finished_at, self.record

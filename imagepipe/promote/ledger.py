@@ -120,6 +120,9 @@ class Ledger:
     def newest(self, repository: Repository, target: Target, near: Iterable[Digest] = ()) -> Entry | None:
         """Returns the newest proven record of a target, also where the tag is behind.
 
+        Whoever may push may set the tag back, to an older record or to anything: where it is not at the newest that is
+        found, the images of the records before that are looked at, too.
+
         Args:
             repository: Whose images.
             target: Where they were promoted to.
@@ -127,7 +130,16 @@ class Ledger:
         """
         head = self._heads((repository, target)).entry
         since = _shortly_before(head) if head else ""
-        return self._newest(repository, target, head, near, since=since)
+        near = tuple(near)
+        found = self._newest(repository, target, head, near, since=since)
+        while found is not None and not (_same(found, head) or set(found.before) <= set(near)):
+            near = (*near, *found.before)
+            found = self._newest(repository, target, head, near, since=since)
+        return found
+
+    def doubt(self, repository: Repository, target: Target) -> str:
+        """Returns what is wrong with the tag of the newest record, or ""."""
+        return self._heads((repository, target)).told
 
     def head(self, repository: Repository, target: Target) -> Digest | None:
         """Returns the record that the target's tag points at now, unproven, or None where there is no such tag."""
@@ -327,6 +339,10 @@ def _stands_again(place: Place, places: Sequence[Place]) -> bool:
     return any(
         place.entry and other.entry and not other.why and other.entry.same_event(place.entry) for other in places
     )
+
+
+def _same(entry: Entry, head: Entry | None) -> bool:
+    return head is not None and entry.record == head.record
 
 
 def _before(entry: Entry) -> tuple[Digest, ...]:

@@ -13,6 +13,7 @@ from imagepipe.events import Warned
 from imagepipe.model.copying import Copying
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target
+from imagepipe.model.ledger import Entry
 from imagepipe.model.promotion import GateVerdict, PromotionPlan, TargetPlan, Terms
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.copying import copy_gates
@@ -100,11 +101,13 @@ def _plan_target(target: Target, asked: _Asked, world: World) -> tuple[TargetPla
     """Returns what is to be done on a target, and whether what was rolled back from there lets it."""
     ledger, image, subject = asked.ledger, asked.image, asked.subject
     digests = (subject.image.digest, subject.platform.digest)
-    newest = ledger.newest(image.repository, target, near=digests)
+    newest = _newest(image.repository, target, digests, ledger)
+    if told := ledger.doubt(image.repository, target):
+        world.events(Warned(target.name, f"{told}; what is held back there may not be known"))
     current = ledger.current(image.repository, target, newest)
     held = [*(newest.link.holds if newest else ()), *world.held_back(image.repository, target.name)]
     if asked.copying is not None:
-        before = ledger.newest(subject.image.repository, target, near=digests)
+        before = _newest(subject.image.repository, target, digests, ledger)
         held += before.link.holds if before else ()
         held += world.held_back(subject.image.repository, target.name)
     platform = image.repository.pin(subject.platform.digest)
@@ -116,3 +119,14 @@ def _plan_target(target: Target, asked: _Asked, world: World) -> tuple[TargetPla
         newest=newest.record if newest else None,
     )
     return plan, hold_gate(target, held, digests, release=asked.release_hold)
+
+
+def _newest(repository: Repository, target: Target, digests: Sequence[Digest], ledger: Ledger) -> Entry | None:
+    """Returns the newest record of a target, also where that is a rollback from this image and its tag was set back.
+
+    Such a record is at the image that the target went back to, which is one that it was at before.
+    """
+    newest = ledger.newest(repository, target, near=digests)
+    if newest is None or newest.image not in digests:
+        return newest
+    return ledger.newest(repository, target, near=(*digests, *newest.before))

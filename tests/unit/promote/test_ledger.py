@@ -243,6 +243,22 @@ def test_a_hold_outlives_other_promotions_and_ends_when_released() -> None:
     assert yard.promote(two).record == released.record
 
 
+@pytest.mark.parametrize("at", ["first", "fourth", "another image"])
+@pytest.mark.parametrize("back", ["to the one before", "further back"])
+def test_who_moves_the_tag_of_the_newest_record_hides_no_hold(at: str, back: str) -> None:
+    """Whoever may push may let it point at an older record, which is as well signed, or at anything else."""
+    yard = Yard()
+    first, second, third, fourth = yard.promoted(4)
+    records = [entry.record for entry in yard.chain().entries]
+    yard.rollback(to=second.digest if back == "further back" else third.digest)
+    moved = {"first": records[0], "fourth": records[3], "another image": first.digest}
+    yard.small.registry.tags[BARE, head_tag("vch-a")] = moved[at]
+    with pytest.raises(GateError, match="it burns"):
+        yard.promote(fourth)
+    warned = "points at something else" in yard.warnings()
+    assert warned is (at == "another image")
+
+
 def test_a_hold_is_for_its_target_alone() -> None:
     yard = Yard()
     _, two = yard.promoted(2)
