@@ -24,7 +24,7 @@ class Once(Generic[Key, Value]):
 
     def __init__(self, function: Callable[[Key], Value]) -> None:
         self._function = function
-        self._known: dict[Key, Value] = {}
+        self._known: dict[Key, tuple[Value]] = {}
         self._locks: dict[Key, Lock] = {}
         self._lock = Lock()
 
@@ -33,6 +33,18 @@ class Once(Generic[Key, Value]):
         with self._lock:
             lock = self._locks.setdefault(key, Lock())
         with lock:
-            if key not in self._known:
-                self._known[key] = self._function(key)
-            return self._known[key]
+            if (known := self._known.get(key)) is not None:
+                return known[0]  # somebody may forget it meanwhile
+            try:
+                value = self._function(key)
+            except BaseException:
+                self.forget(key)
+                raise
+            self._known[key] = (value,)
+            return value
+
+    def forget(self, key: Key) -> None:
+        """Keeps nothing of a question: whoever asks it is answered anew."""
+        with self._lock:
+            self._known.pop(key, None)
+            self._locks.pop(key, None)

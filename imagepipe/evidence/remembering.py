@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Artifact, Bundle, Signatory, VerifiedStatement
@@ -14,6 +15,9 @@ from imagepipe.once import Once
 from imagepipe.ports import Referrers, Verifier
 
 __all__ = ["RememberingReferrers", "RememberingVerifier"]
+
+# A statement takes up some ten thousand bytes. Whoever may push can attach thousands of pieces of 8 MiB each.
+_KEPT_BYTES: Final = 64 * 1024
 
 
 class RememberingReferrers:
@@ -36,8 +40,12 @@ class RememberingReferrers:
 
     def fetch(self, image: Pinned, descriptor: Descriptor) -> Artifact:
         """Returns an attached artifact."""
-        self._descriptors[image, descriptor.digest] = descriptor
-        return self._artifacts((image, descriptor.digest))
+        key = image, descriptor.digest
+        self._descriptors[key] = descriptor
+        artifact = self._artifacts(key)
+        if len(artifact.content) > _KEPT_BYTES:
+            self._artifacts.forget(key)
+        return artifact
 
     def attach(self, image: Pinned, subject: Descriptor, artifact: Artifact) -> Descriptor:
         """Attaches an artifact; what was listed before stays as it was."""

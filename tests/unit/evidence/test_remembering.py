@@ -1,3 +1,5 @@
+import gc
+import weakref
 from threading import Event
 
 import pytest
@@ -6,7 +8,7 @@ from imagepipe import fanout
 from imagepipe.errors import UnavailableError, VerificationError
 from imagepipe.evidence.reader import EvidenceReader
 from imagepipe.evidence.remembering import RememberingReferrers
-from imagepipe.model.evidence import SIGNATURE_PREDICATE, Identity, Statement
+from imagepipe.model.evidence import SIGNATURE_PREDICATE, Artifact, Identity, Statement
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.once import Once
 from tests.contract.registry_memory import MemoryRegistry
@@ -78,6 +80,43 @@ def test_a_remembering_reader_believes_nobody_else_for_having_proven_something()
     assert not reader.proofs(image, SIGNATURE_PREDICATE, (stranger,))
     with pytest.raises(VerificationError):
         reader.require(image, SIGNATURE_PREDICATE, ())
+
+
+def test_what_is_large_is_read_again_and_not_kept() -> None:
+    """A crowd of attachments, 8 MiB each, would fill any memory."""
+    registry = MemoryRegistry()
+    manifest = registry.add_image(PLACE)
+    image = PLACE.pin(manifest.digest)
+    small, large = (
+        registry.attach(image, manifest.descriptor, Artifact("x", "x", b"x" * size)) for size in (10_000, 100_000)
+    )
+    remembering = RememberingReferrers(registry)
+    registry.calls.clear()
+    for _ in range(3):
+        assert len(remembering.fetch(image, small).content) == 10_000
+    assert registry.calls == ["fetch"]
+    for _ in range(3):
+        assert len(remembering.fetch(image, large).content) == 100_000
+    assert registry.calls == ["fetch"] * 4
+
+
+class Question:
+    """Something that is asked, and may be gone afterwards."""
+
+
+def test_of_a_question_that_was_not_answered_nothing_is_kept() -> None:
+    """A bundle that proves nothing is a question, too."""
+
+    def fails(_: Question) -> None:
+        raise VerificationError("no")
+
+    once, question = Once(fails), Question()
+    gone = weakref.ref(question)
+    with pytest.raises(VerificationError):
+        once(question)
+    del question
+    gc.collect()
+    assert gone() is None
 
 
 def test_attaching_goes_through() -> None:
