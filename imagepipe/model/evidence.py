@@ -1,7 +1,6 @@
 """Who may sign, what a statement says, the bundle that carries it, and the proof that only a verifier makes.
 
->>> from imagepipe.model.received import json_in
-from imagepipe.model.reference import Pinned
+>>> from imagepipe.model.reference import Pinned
 >>> image = Pinned.parse("vic.example/es-sandbox/hello@" + str(Digest.of(b"m")))
 >>> Statement.about(image, SIGNATURE_PREDICATE, {}).speaks_of(image.digest)
 True
