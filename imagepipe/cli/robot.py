@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imagepipe.access.rotate import Rotation
-    from imagepipe.model.access import Right, Robot, RobotRequest
+    from imagepipe.model.access import Right, Robot, RobotRequest, RobotSecret
     from imagepipe.ports.administration import Administration
 
 __all__ = ["register"]
@@ -119,7 +120,6 @@ def create(
     The secret is told only once, and goes to a file or a command.
     """
     from imagepipe.access.changes import create_robot
-    from imagepipe.access.secrets import nowhere
 
     if (days is None) != forever:
         raise UsageError("how long shall it live?", hint="give either --days N or --forever")
@@ -137,13 +137,13 @@ def create(
     ends = f"for {days} days" if days else "for ever"
     session.say(f"+ {project}: robot {name} may {_told_rights(request)} {ends}")
     session.confirm(f"Create robot {name} in {project}?", yes=yes)
-    deliver, making = (nowhere, nullcontext) if place is None else delivery(session, place, admin)
+    if place is None:
+        create_robot(robots, request, found, partial(_show, session, request))
+        return
+    deliver, making = delivery(session, place, admin)
     with making(request) as asked:
         made = create_robot(robots, asked, found, deliver)
-    robot = replace(made.robot, description=request.description)
-    document = {"schema": "imagepipe.robot-create/v1", "robot": robot_document(robot), "created": True}
-    document |= {"secret": made.secret} if place is None else delivery_document(place)
-    session.answer(document, f"{made.robot.login}\t{made.secret}" if place is None else made.robot.login)
+    session.answer(_created(made, request) | delivery_document(place), made.robot.login)
 
 
 def rotate(
@@ -225,6 +225,27 @@ def delete(session: Session, project: RobotPlace, name: RobotName, yes: Yes = Fa
     for one in doomed:
         robots.delete(one)
     session.answer({"schema": "imagepipe.robot-delete/v1", "deleted": [one.login for one in doomed]}, "")
+
+
+def _created(made: RobotSecret, request: RobotRequest) -> dict[str, Any]:
+    robot = replace(made.robot, description=request.description)
+    return {"schema": "imagepipe.robot-create/v1", "robot": robot_document(robot), "created": True}
+
+
+def _show(session: Session, request: RobotRequest, made: RobotSecret) -> None:
+    """Prints a robot's secret.
+
+    Raises:
+        InputError: Nobody takes it.
+    """
+    login, taken = made.robot.login, False
+    with suppress(InputError):  # no room: what its hint says of things that are done is not so here
+        taken = session.answer(_created(made, request) | {"secret": made.secret}, f"{login}\t{made.secret}")
+    if not taken:
+        raise InputError(
+            f"the secret of {login} could not be written to stdout, and nobody has it: the robot is deleted again",
+            hint="let stdout go where it is read, or add --out FILE",
+        )
 
 
 def _robots(project: str | None, admin: Administration) -> tuple[list[Robot], dict[str, str]]:

@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -118,6 +120,22 @@ def run(harbor: MemoryHarbor, capsys: pytest.CaptureFixture[str], tmp_path: Path
         return Run(*capsys.readouterr())
 
     return call
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Lets nobody read what is printed on stdout meanwhile."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream, redirect_stdout(stream):
+        yield
+
+
+@contextmanager
+def full() -> Iterator[None]:
+    """Leaves no room for what is printed on stdout meanwhile."""
+    with Path("/dev/full").open("w") as stream, redirect_stdout(stream):
+        yield
 
 
 def test_projects_are_listed(run: Command, harbor: MemoryHarbor) -> None:
@@ -319,6 +337,18 @@ def test_a_robots_secret_goes_to_a_file_and_nowhere_else(run: Command, harbor: M
     shown = run(robot.create, "es", "two", can="pull", forever=True, show_secret=True, yes=True)
     assert shown.rows == [["robot$es+two", harbor.secrets["robot$es+two"]]]
     assert harbor.robots["robot$es+two"].expires_at is None
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("nobody", [unread, full])
+def test_a_robot_whose_secret_is_shown_to_nobody_is_deleted_again(
+    run: Command, harbor: MemoryHarbor, nobody: Callable[[], AbstractContextManager[None]], as_json: bool
+) -> None:
+    said = r"the secret of robot\$es\+two could not be written to stdout"
+    with nobody(), pytest.raises(InputError, match=said) as caught:
+        run(robot.create, "es", "two", can="pull", days=1, show_secret=True, yes=True, as_json=as_json)
+    assert caught.value.hint == "let stdout go where it is read, or add --out FILE"
+    assert harbor.writes == ["robot.create es two", "robot.delete robot$es+two"]
 
 
 def test_a_robot_whose_secret_a_command_has_taken_says_only_what_people_wrote(
