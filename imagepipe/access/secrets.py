@@ -79,8 +79,7 @@ class SecretFile:
             InputError: It cannot.
         """
         try:
-            if self.path.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
+            self._check_kind()
             self._others()
             self._beside(b"").unlink()
         except OSError as error:
@@ -93,6 +92,7 @@ class SecretFile:
             InputError: The file cannot be written.
         """
         try:
+            self._check_kind()
             with _alone(self.path.parent):
                 self._beside(self._content(made).encode()).replace(self.path)
         except OSError as error:
@@ -101,6 +101,7 @@ class SecretFile:
     def held(self) -> Credential | None:
         """Returns what the file holds, the name empty where the form has none; None for nothing that we wrote."""
         try:
+            self._check_kind()
             text = self.path.read_bytes()[:_MOST_BYTES].decode()
         except (OSError, UnicodeDecodeError):
             return None
@@ -116,6 +117,20 @@ class SecretFile:
         """Returns None: what is written is delivered."""
         del robot
         return None
+
+    def _check_kind(self) -> None:
+        """Returns when there is a file, or nothing: anything else would be gone once a file is in its place.
+
+        Raises:
+            OSError: There is something else. Whoever reads a link's target would go on with the old secret, and a
+                root that gives /dev/null would have no /dev/null any more.
+        """
+        if self.path.is_symlink():
+            raise OSError(0, f"it is a link to {self.path.readlink()}")
+        if self.path.is_dir():
+            raise OSError(0, "it is a folder")
+        if self.path.exists() and not self.path.is_file():
+            raise OSError(0, "it is no file, but a device or a pipe")
 
     def _content(self, made: RobotSecret) -> str:
         if self.form is SecretForm.ENV:
@@ -145,10 +160,15 @@ class SecretFile:
         with suppress(FileNotFoundError):
             made.unlink()
         handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            # Half a secret on a full disk is nobody's.
+            made.unlink()
+            raise
         return made
 
 

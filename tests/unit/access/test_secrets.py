@@ -1,6 +1,10 @@
 import json
+import os
+import resource
+import signal
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +133,50 @@ def test_a_place_that_cannot_be_written_is_known_before_there_is_a_secret(tmp_pa
             SecretFile.at(path).check()
     with pytest.raises(InputError, match="the secret cannot be written there"):
         SecretFile.at(tmp_path / "none" / "ci.env").deliver(MADE)
+
+
+def linked(path: Path) -> None:
+    path.with_name("target").write_text("kept")
+    path.symlink_to("target")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (linked, "it is a link to target"),
+        (lambda path: path.symlink_to("/dev/null"), "it is a link to /dev/null"),
+        (os.mkfifo, "it is no file, but a device or a pipe"),
+        (lambda path: path.mkdir(), "it is a folder"),
+    ],
+)
+def test_what_is_no_file_is_neither_replaced_nor_read(
+    tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    path = tmp_path / "secret"
+    make(path)
+    before = path.lstat()
+    file = SecretFile.at(path)
+    for write in (file.check, lambda: file.deliver(MADE)):
+        with pytest.raises(InputError, match=f"the secret cannot be written there: {said}"):
+            write()
+    assert file.held() is None
+    assert path.lstat().st_ino == before.st_ino
+    assert path.lstat().st_mode == before.st_mode
+    assert not [one for one in tmp_path.iterdir() if one.name.endswith(".new")]
+
+
+def test_nothing_is_left_of_a_secret_that_was_not_written_whole(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # What a full disk does: as much as there is room for is written.
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(InputError, match="the secret cannot be written there: File too large"):
+            SecretFile.at(tmp_path / "secret").deliver(MADE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_interrupted_run_left_does_not_stand_in_the_way(tmp_path: Path) -> None:
