@@ -90,8 +90,10 @@ def apply_plan(
     names = [one.state.name for one in desired]
     if fingerprint_of_wanted(desired) != plan.wanted:
         raise StalePlanError("the access file has changed since the plan was made", hint="make a new plan from it")
-    if fingerprint(names, read_access(names, admin)) != plan.basis:
+    actual = read_access(names, admin)
+    if fingerprint(names, actual) != plan.basis:
         raise StalePlanError("access has changed since the plan was made", hint="make a new plan and look at it")
+    _check_changes(plan, plan_access(desired, actual, caller=caller, force=True))
     run = _Run(Changes(admin, deliver, making), sink)
     for change in plan.changes:
         run.attempt(change)
@@ -101,6 +103,25 @@ def apply_plan(
         return Applied(tuple(run.done), tuple(run.failed), None, error)
     remaining = plan_access(desired, after, caller=caller, force=True)
     return Applied(tuple(run.done), tuple(run.failed), remaining)
+
+
+def _check_changes(plan: AccessPlan, fresh: AccessPlan) -> None:
+    """Returns when a plan holds nothing but what the file asks for: a saved one may have passed through many hands.
+
+    Who made it may have been another: then it takes another creator out of a new project, where nobody is by that name.
+
+    Raises:
+        StalePlanError: It holds something else.
+    """
+    asked = {(change.project, change.action, change.subject): change for change in fresh.changes}
+    for change in plan.changes:
+        new = (change.project, Action.CREATE_PROJECT, change.project) in asked
+        creator = new and change.action is Action.REMOVE_MEMBER
+        if asked.get((change.project, change.action, change.subject)) != change and not creator:
+            raise StalePlanError(
+                f"the plan holds what the access file does not ask for: {change.describe()}",
+                hint="make a new plan, and find out who has changed this one",
+            )
 
 
 def _end_creation(

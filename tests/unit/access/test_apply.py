@@ -81,6 +81,36 @@ def test_a_plan_is_refused_when_the_file_has_changed_since() -> None:
     assert there.harbor.writes == []
 
 
+@pytest.mark.parametrize(
+    "slipped_in",
+    [
+        Change("es", Action.ADD_MEMBER, "eve", None, "projectAdmin"),
+        Change("elsewhere", Action.ADD_MEMBER, "eve", None, "guest"),
+        Change("es", Action.SET_ROLE, "bob", "guest", "maintainer"),
+        Change("es", Action.REMOVE_MEMBER, "root", "projectAdmin", None),
+    ],
+)
+def test_a_plan_that_holds_what_the_file_does_not_ask_for_is_refused(slipped_in: Change) -> None:
+    there = world(BEFORE)
+    file = desired(es(members(root=Role.PROJECT_ADMIN, bob=Role.DEVELOPER)))
+    plan = planned(there, file)
+    forged = replace(plan, changes=(*plan.changes[:-1], slipped_in))
+    with pytest.raises(StalePlanError, match="the plan holds what the access file does not ask for: ") as caught:
+        apply_plan(forged, file, there.harbor.administration(), deliver=there.deliver)
+    assert slipped_in.describe() in caught.value.message
+    assert there.harbor.writes == []
+
+
+def test_a_plan_of_somebody_else_is_carried_out_in_a_new_project_too() -> None:
+    there = world(BEFORE)
+    file = desired({"new": ProjectState("new", {}, members(bob=Role.PROJECT_ADMIN))})
+    plan = plan_access(file, {}, caller=Caller("ann", "user"), force=True)
+    assert [change.subject for change in plan.changes] == ["new", "bob", "ann"]
+    done = apply_plan(plan, file, there.harbor.administration(), deliver=there.deliver)
+    assert done.failed == ()
+    assert there.harbor.members["new"] == members(bob=Role.PROJECT_ADMIN)
+
+
 def test_one_failure_does_not_stop_the_rest() -> None:
     there = world(BEFORE)
     there.harbor.knows = {"root", "bob", "carol"}
