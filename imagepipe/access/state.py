@@ -255,8 +255,15 @@ def _check_change(change: Change) -> None:
     if not isinstance(change.project, str) or not isinstance(change.subject, str):
         raise TypeError("project and subject must be text")
     match change.action:
-        case Action.ADD_MEMBER | Action.SET_ROLE:
+        case Action.ADD_MEMBER:
             Role(change.after)
+        case Action.SET_ROLE:
+            Role(change.before)
+            Role(change.after)
+        case Action.REMOVE_MEMBER:
+            Role(change.before)
+        case Action.DELETE_ROBOT:
+            _rights(change.before)
         case action if action in ROBOT_MAKERS:
             _rights(change.after)
             if action is not Action.CREATE_ROBOT:

@@ -307,5 +307,5 @@ def _load(path: Path) -> Any:
         raise NotFoundError(f"{path}: no such file", hint="make one with `imagepipe access plan FILE -o`") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON", hint="make one with `imagepipe access plan FILE -o`") from error

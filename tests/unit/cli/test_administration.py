@@ -489,7 +489,7 @@ def test_exactly_the_saved_plan_is_applied(run: Command, harbor: MemoryHarbor, f
     assert run(access.apply, file, as_json=True).document["done"] == []
 
 
-@pytest.mark.parametrize("content", [None, b"nonsense", b"{}"])
+@pytest.mark.parametrize("content", [None, b"nonsense", b"{}", b"[" * 100_000])
 def test_a_plan_file_that_is_none_is_told(run: Command, file: Path, tmp_path: Path, content: bytes | None) -> None:
     saved = tmp_path / "plan.json"
     if content is not None:
