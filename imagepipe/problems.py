@@ -54,8 +54,9 @@ class Problem:
 
 
 def dotted(key: Key) -> str:
-    """Returns a key as people write it: `build.platforms.0`."""
-    return ".".join(str(part) for part in key)
+    """Returns a key as people write it: `build.platforms.0`; what is not to be printed is escaped."""
+    parts = (str(part) for part in key)
+    return ".".join(part if part.isprintable() else repr(part) for part in parts)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

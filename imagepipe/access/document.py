@@ -12,6 +12,7 @@ projects:
     unmanaged: report        # keep | report | remove
 """
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -33,6 +34,9 @@ _DEFAULT_DAYS: Final = 90
 _MOST_DAYS: Final = 2**31 - 2
 # Source: Harbor v2.15.2 api/v2.0/swagger.yaml ProjectMetadata.severity
 _SEVERITIES: Final = ("none", "low", "medium", "high", "critical")
+
+# Control characters and ends of lines: names are printed, and CI systems take lines of output for commands.
+_MOVING: Final = ("Cc", "Zl", "Zp")
 
 
 class _Strict(BaseModel):
@@ -154,6 +158,8 @@ def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key,
             except InputError as error:
                 yield key, error.message
                 continue
+            if any(unicodedata.category(char) in _MOVING for char in name):
+                yield key, f"not a member's name: {name[:60]!r}"
             if identity in seen:
                 yield key, f"{name} is {seen[identity]} already"
             seen[identity] = role

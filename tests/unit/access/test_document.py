@@ -26,10 +26,14 @@ projects:
 """
 
 
-def load(tmp_path: Path, text: str) -> object:
+def written(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "access.yaml"
     file.write_text(text)
-    return load_access(file)
+    return file
+
+
+def load(tmp_path: Path, text: str) -> object:
+    return load_access(written(tmp_path, text))
 
 
 def test_an_access_file_says_who_may_do_what(tmp_path: Path) -> None:
@@ -47,6 +51,23 @@ def test_an_access_file_says_who_may_do_what(tmp_path: Path) -> None:
     assert [robot.days for robot in first.state.robots.values()] == [30, None, 90]
     assert second.state == ProjectState("123")
     assert second.unmanaged is Unmanaged.REPORT
+
+
+@pytest.mark.parametrize("escape", ["\\n::error::x", "\\e[2J", "\\0", "\\r", "\\u2028", "\\x9b"])
+def test_no_name_ends_a_line_or_moves_a_cursor(tmp_path: Path, escape: str) -> None:
+    said = r"access\.yaml:5:15: .*\.guest\.0: not a member's name: 'eve\\"
+    for member in (f'guest: ["eve{escape}"]', f'"eve{escape}": [eve]'):
+        with pytest.raises(InputError, match=said if member.startswith("guest") else r"'eve\\") as caught:
+            load(tmp_path, f"version: 1\nprojects:\n  a:\n    members:\n      {member}\n")
+        assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["émile", "\u0639\u0644\u06cc\u200c\u0631\u0636", "Anna\u00a0Maria", "group:cn=a b,dc=c"]
+)
+def test_a_name_may_be_of_any_script(tmp_path: Path, name: str) -> None:
+    (only,) = load_access(written(tmp_path, f'version: 1\nprojects: {{a: {{members: {{guest: ["{name}"]}}}}}}\n'))
+    assert only.state.members == {Principal.parse(name): Role.GUEST}
 
 
 @pytest.mark.parametrize(
