@@ -8,7 +8,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from imagepipe.access import review
@@ -21,12 +21,14 @@ from imagepipe.model.access import Member, Robot, Role
 from imagepipe.ports.administration import Administration
 from imagepipe.problems import did_you_mean
 
-__all__ = ["HEADINGS", "Roster", "SignedOff", "parse_signoff", "read_rosters", "to_signoff", "wanted_by"]
+__all__ = ["HEADINGS", "Roster", "SignedOff", "latest_day", "parse_signoff", "read_rosters", "to_signoff", "wanted_by"]
 
 HEADINGS: Final = (*review.HEADINGS, "decision", "reviewer", "date")
 _KEEP: Final = "keep"
 _REMOVE: Final = "remove"
 _ROBOT: Final = "robot"
+# Source: IANA time zone database, Pacific/Kiritimati (UTC+14)
+_FURTHEST_EAST: Final = timedelta(hours=14)
 _TELLING: Final = ("project", "kind", "name", "access", "decision", "reviewer", "date")
 
 
@@ -119,6 +121,15 @@ def to_signoff(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
+def latest_day(now: datetime) -> date:
+    """Returns the latest date on anybody's calendar: who signs off writes that of their own day.
+
+    >>> latest_day(datetime.fromisoformat("2026-03-01T10:00+00:00"))
+    datetime.date(2026, 3, 2)
+    """
+    return (now + _FURTHEST_EAST).date()
+
+
 def parse_signoff(text: str, *, file: str, today: date) -> tuple[SignedOff, ...]:
     """Returns what was decided; a spreadsheet may have saved the file with `;` and a byte-order mark.
 
@@ -133,6 +144,11 @@ def parse_signoff(text: str, *, file: str, today: date) -> tuple[SignedOff, ...]
     lines = text.removeprefix("\ufeff")
     heading = lines.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(lines), delimiter=";" if heading.count(";") > heading.count(",") else ",")
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        said = f"{file}:{reader.line_num}: not CSV: {error}"
+        raise InputError(said, hint="look for a quote without its end") from error
     missing = [name for name in _TELLING if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(
@@ -141,15 +157,15 @@ def parse_signoff(text: str, *, file: str, today: date) -> tuple[SignedOff, ...]
     found: list[SignedOff] = []
     seen = set[tuple[str, str, str]]()
     problems: list[str] = []
-    for row in reader:
+    for line, row in rows:
         cells = {name: (row.get(name) or "").strip() for name in _TELLING}
         wrong = [*_problems(cells, today)]
-        problems += [f"{file}:{reader.line_num}: {cells['project']} {cells['name']}: {what}" for what in wrong]
+        problems += [f"{file}:{line}: {cells['project']} {cells['name']}: {what}" for what in wrong]
         if wrong:
             continue
-        one = _signed(reader.line_num, cells)
+        one = _signed(line, cells)
         if one.key in seen:
-            problems.append(f"{file}:{reader.line_num}: {cells['project']} {cells['name']}: stands there twice")
+            problems.append(f"{file}:{line}: {cells['project']} {cells['name']}: stands there twice")
         seen.add(one.key)
         found.append(one)
     if problems or not found:

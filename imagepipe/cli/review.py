@@ -12,6 +12,7 @@ import typer
 from imagepipe.cli.administration import ProjectNames, Yes, find, open_harbor
 from imagepipe.cli.applying import applied_document, describe, outcome, summary
 from imagepipe.cli.command import Failure
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import table
 from imagepipe.errors import InputError, NotFoundError, UsageError
@@ -74,11 +75,11 @@ def _apply(session: Session, file: Path, *, force: bool, yes: bool) -> None:
     from imagepipe.access.apply import apply_plan
     from imagepipe.access.plan import plan_access
     from imagepipe.access.secrets import nowhere
-    from imagepipe.access.signoff import parse_signoff, read_rosters, wanted_by
+    from imagepipe.access.signoff import latest_day, parse_signoff, read_rosters, wanted_by
     from imagepipe.wiring import SystemClock
 
     content = _read(file)
-    decisions = parse_signoff(content, file=str(file), today=SystemClock().now().date())
+    decisions = parse_signoff(_text(content, file), file=str(file), today=latest_day(SystemClock().now()))
     admin = open_harbor(session)
     rosters = read_rosters(decisions, admin)
     desired = wanted_by(decisions, rosters)
@@ -90,7 +91,7 @@ def _apply(session: Session, file: Path, *, force: bool, yes: bool) -> None:
     applied = apply_plan(made, desired, admin, deliver=nowhere, sink=session.sink)
     error = outcome(applied)
     document = applied_document(applied, error) | {
-        "review": {"file": str(file), "digest": f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"},
+        "review": {"file": str(file), "digest": f"sha256:{hashlib.sha256(content).hexdigest()}"},
         "signed_off": [one.to_json() for one in decisions],
     }
     session.answer(document, "\n".join(one.describe() for one in applied.done))
@@ -100,15 +101,23 @@ def _apply(session: Session, file: Path, *, force: bool, yes: bool) -> None:
 
 
 def _reviewers(decisions: Sequence[SignedOff]) -> str:
-    return ", ".join(dict.fromkeys(f"{one.reviewer} on {one.on}" for one in decisions))
+    return ", ".join(dict.fromkeys(f"{clean(one.reviewer)} on {one.on}" for one in decisions))
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> bytes:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(f"{file}: no such file", hint="make one with `imagepipe access review -o FILE`") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}", hint="name the signed-off CSV file") from error
+
+
+def _text(content: bytes, file: Path) -> str:
+    """Returns a file's text; a spreadsheet ends lines as its system does."""
+    try:
+        return content.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
         raise InputError(f"{file}: cannot be read: {error}", hint="save it as CSV in UTF-8") from error
 
 

@@ -1,6 +1,7 @@
 """A project admin looks after projects, members, robots and access, on Harbor, by the commands alone."""
 
 import csv
+import hashlib
 import io
 import json
 import shlex
@@ -292,6 +293,9 @@ def test_a_review_is_signed_off_in_a_spreadsheet_and_carried_out_exactly(
         (name, decision, "Ada", "2026-01-31") for name, decision in decisions.items()
     }
     assert "signed off by Ada on 2026-01-31" in run.err
+    # What anybody can check later: the digest of the file, whose lines end as a spreadsheet ends them.
+    assert b"\r\n" in file.read_bytes()
+    assert done["review"]["digest"] == f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     assert members(lee, project) == {"lee": "projectAdmin", "dana": "guest"}
     assert lee(*apply).ok().json()["done"] == []
 

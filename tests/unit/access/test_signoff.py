@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -11,7 +11,7 @@ from imagepipe.access.apply import apply_plan
 from imagepipe.access.plan import plan_access
 from imagepipe.access.review import ReviewOptions, review
 from imagepipe.access.secrets import nowhere
-from imagepipe.access.signoff import SignedOff, parse_signoff, read_rosters, to_signoff, wanted_by
+from imagepipe.access.signoff import SignedOff, latest_day, parse_signoff, read_rosters, to_signoff, wanted_by
 from imagepipe.access.state import AccessPlan
 from imagepipe.errors import InputError, RefusedError, StalePlanError
 from imagepipe.model.access import Member, Principal, Project, Role
@@ -178,6 +178,18 @@ def test_what_is_not_decided_and_signed_is_no_sign_off(harbor: MemoryHarbor, old
     assert old in text
     with pytest.raises(InputError, match=said):
         parse(text.replace(old, new, 1))
+
+
+def test_a_quote_without_its_end_is_told_by_its_line(harbor: MemoryHarbor) -> None:
+    text = signed_off(harbor).replace("Ada", '"Ada', 1) + "x" * csv.field_size_limit()
+    with pytest.raises(InputError, match=r"review\.csv:\d+: not CSV: field larger") as caught:
+        parse(text)
+    assert caught.value.hint == "look for a quote without its end"
+
+
+def test_a_new_day_begins_in_the_east() -> None:
+    assert latest_day(datetime(2026, 3, 1, 9, 59, tzinfo=UTC)) == date(2026, 3, 1)
+    assert latest_day(datetime(2026, 3, 1, 10, tzinfo=UTC)) == date(2026, 3, 2)
 
 
 def test_a_robot_has_no_role(harbor: MemoryHarbor) -> None:

@@ -512,6 +512,15 @@ def test_new_robots_need_a_folder_for_their_secrets(run: Command, harbor: Memory
     assert secret not in done.out + done.err
 
 
+def test_who_signed_off_cannot_move_the_cursor(run: Command, tmp_path: Path) -> None:
+    file = tmp_path / "review.csv"
+    run(review, ["es"], output=file)
+    head, *rows = file.read_text().splitlines()
+    signed = [row.removesuffix(",,,") + ',keep,"Ada\x1b[2J\n::error::x",2026-01-31' for row in rows]
+    file.write_text("\n".join([head, *signed]))
+    assert "signed off by Ada\ufffd[2J\ufffd::error::x on 2026-01-31\n" in run(review, signed=file).err
+
+
 def test_an_apply_ends_in_what_became_of_it(
     run: Command, harbor: MemoryHarbor, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
