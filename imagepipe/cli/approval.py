@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 def approve(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="PLAN", help="What `promote -o` saved.", show_default=False)],
-    max_age: Annotated[float, typer.Option("--max-age", help="How old the plan may be, in hours.", min=0)] = 24.0,
+    max_age: Annotated[
+        float, typer.Option("--max-age", help="How old the plan may be, in hours.", min=0, max=876_000)
+    ] = 24.0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; stands in the approval.")] = "",
 ) -> None:

@@ -63,7 +63,9 @@ def promote(
     plan_file: Annotated[
         Path | None, typer.Option("--plan", help="Carry out exactly this saved plan.", show_default=False)
     ] = None,
-    max_age: Annotated[float, typer.Option("--max-age", help="How old a saved plan may be, in hours.", min=0)] = 24.0,
+    max_age: Annotated[
+        float, typer.Option("--max-age", help="How old a saved plan may be, in hours.", min=0, max=876_000)
+    ] = 24.0,
     activate: Annotated[
         list[str] | None,
         typer.Option(

@@ -29,8 +29,10 @@ def review(
     session: Session,
     projects: ProjectNames = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or markdown.")] = "table",
-    soon: Annotated[int, typer.Option("--soon", min=0, help="What ends within so many days is told.")] = 30,
-    idle: Annotated[int, typer.Option("--idle", min=1, help="Who was not seen for so many days is told.")] = 90,
+    soon: Annotated[int, typer.Option("--soon", min=0, max=36_500, help="What ends within so many days is told.")] = 30,
+    idle: Annotated[
+        int, typer.Option("--idle", min=1, max=36_500, help="Who was not seen for so many days is told.")
+    ] = 90,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write a CSV file to be signed off: decide every row.", show_default=False),

@@ -59,6 +59,7 @@ def list_robots(
         typer.Option(
             "--expiring",
             min=0,
+            max=36_500,
             help="Only those that end within so many days; exit 9 if there are any.",
             show_default=False,
         ),
@@ -158,7 +159,9 @@ def rotate(
         int | None,
         typer.Option("--days", min=1, help="How long the new one lives; default: as the old one.", show_default=False),
     ] = None,
-    grace: Annotated[float, typer.Option("--grace", min=0, help="How long the old robot is kept, in hours.")] = 24.0,
+    grace: Annotated[
+        float, typer.Option("--grace", min=0, max=876_000, help="How long the old robot is kept, in hours.")
+    ] = 24.0,
     keep_enabled: Annotated[
         bool, typer.Option("--keep-enabled", help="Leave the old robot switched on until then.")
     ] = False,

@@ -251,7 +251,7 @@ class RobotRequest:
 
     def __post_init__(self) -> None:
         if self.days is not None and not 1 <= self.days <= 2**31 - 2:
-            raise InputError(f"a robot cannot live {self.days} days", hint="give at least 1 day")
+            raise InputError(f"a robot cannot live {self.days} days", hint=f"give 1 to {2**31 - 2} days")
         if not self.rights:
             raise InputError(
                 f"robot {self.name} would have no rights", hint=f"name some of {', '.join(PERMISSION_SETS)}"

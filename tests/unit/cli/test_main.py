@@ -71,6 +71,25 @@ def test_a_command_imports_no_other() -> None:
     assert done.stdout.splitlines()[-1] == "['imagepipe.cli.image']"
 
 
+@pytest.mark.parametrize("number", ["inf", "1e300", "99999999999"])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["robot", "list", "--expiring"],
+        ["robot", "rotate", "es", "ci", "--out", "ci.env", "--yes", "--grace"],
+        ["access", "review", "--soon"],
+        ["access", "review", "--idle"],
+        ["promote", "es/web:1", "--to", "a", "--max-age"],
+        ["approve", "plan.json", "--max-age"],
+    ],
+)
+def test_a_time_beyond_every_calendar_is_usage(
+    argv: list[str], number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*argv, number]) == 2
+    assert f"Invalid value for '{argv[-1]}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [["promot"], ["promote"], ["promote", "x"], ["run", "--no-such"], ["run", "-j", "0"]])
 def test_a_command_line_that_makes_no_sense_is_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(argv) == 2
