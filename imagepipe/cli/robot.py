@@ -196,7 +196,7 @@ def rotate(
     session.confirm(f"Rotate robot {name} of {project}?", yes=yes)
     options = RotationOptions(grace=timedelta(hours=grace), days=days, keep_enabled=keep_enabled, finish=finish)
     rotation = rotate_robot(found, name, world, options)
-    for line in _told(rotation):
+    for line in _told(rotation, finish=finish):
         session.say(line)
     document = {
         "schema": "imagepipe.robot-rotate/v1",
@@ -327,12 +327,12 @@ def _rights(text: str) -> frozenset[Right]:
     return frozenset(rights)
 
 
-def _told(rotation: Rotation) -> Iterator[str]:
+def _told(rotation: Rotation, *, finish: bool) -> Iterator[str]:
     if rotation.created:
         ends = f", and expires {day(rotation.current.expires_at)}" if rotation.current.expires_at else ""
         yield f"{rotation.current.login} is in place{ends}"
     elif not rotation.waiting and not rotation.deleted:
-        yield "nothing to finish"
+        yield "nothing to finish" if finish else f"{rotation.current.login} is in place"
     for login in rotation.deleted:
         yield f"{login} is deleted"
     for one in rotation.waiting:

@@ -351,6 +351,15 @@ def test_a_robot_whose_secret_is_shown_to_nobody_is_deleted_again(
     assert harbor.writes == ["robot.create es two", "robot.delete robot$es+two"]
 
 
+def test_a_secret_that_is_handed_over_late_is_told_as_such(run: Command, harbor: MemoryHarbor, tmp_path: Path) -> None:
+    with pytest.raises(PartialError, match="it ended with 1") as caught:
+        run(robot.create, "es", "ci", can="push", days=3, to_command="false", yes=True)
+    assert "`imagepipe robot rotate es ci` with it: that hands the same secret over" in str(caught.value.hint)
+    again = run(robot.rotate, "es", "ci", to_command=f"tee {tmp_path / 'taken'}", yes=True)
+    assert (tmp_path / "taken").read_text() == harbor.secrets["robot$es+ci"]
+    assert again.err == "robot$es+ci is in place\n"
+
+
 def test_a_robot_whose_secret_a_command_has_taken_says_only_what_people_wrote(
     run: Command, harbor: MemoryHarbor, tmp_path: Path
 ) -> None:
