@@ -109,10 +109,16 @@ def _project(facts: Facts) -> Iterator[Cause]:
     name = facts.image.project
     if facts.hidden and facts.is_robot:
         # A robot that pulls and pushes need not see its project; where it does not, it cannot see its rights there.
-        can = "push" if facts.push else "pull"
-        away = "" if f"{name}+" in facts.who else f", for it is none of {name}"
-        message = f"robot {facts.who} has no right to {can} in {name} that it could see{away}"
-        yield Cause("robot_rights", message, _new_robot(name, facts.who.rpartition("+")[2], can))
+        can, away = "push" if facts.push else "pull", f"{name}+" not in facts.who
+        if away or facts.said:
+            none_of = f", for it is none of {name}" if away else ""
+            message = f"robot {facts.who} has no right to {can} in {name} that it could see{none_of}"
+            yield Cause("robot_rights", message, _new_robot(name, facts.who.rpartition("+")[2], can))
+        else:
+            # Nobody has refused it anything: another robot of the same rights would see as little.
+            message = f"robot {facts.who} cannot see what it may do in {name}: whether it may {can} is not known"
+            command = f"imagepipe access why {facts.image}{' --push' * facts.push} --as {shlex.quote(facts.who)}"
+            yield Cause("robot_rights", message, f"let an admin of the project run `{command}`")
     elif facts.hidden:
         message = f"project {name} exists, and {facts.who} is no member of it"
         yield Cause(

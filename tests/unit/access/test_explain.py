@@ -45,10 +45,22 @@ def under(facts: Facts, **settings: bool | str | int) -> Facts:
             "imagepipe member add es dana --role developer",
         ),
         (
-            replace(FINE, who="robot$es+ci", project=None, hidden=True, is_robot=True),
+            replace(FINE, who="robot$es+ci", project=None, hidden=True, is_robot=True, said="denied"),
             "robot_rights",
             "no right to push in es that it could see",
             "imagepipe robot create es ci-push --can push",
+        ),
+        (
+            replace(PULLED, who="robot$es+ci", project=None, hidden=True, is_robot=True),
+            "robot_rights",
+            "cannot see what it may do in es: whether it may pull is not known",
+            "let an admin of the project run `imagepipe access why es/web:1 --as 'robot$es+ci'`",
+        ),
+        (
+            replace(FINE, who="robot$es+ci", project=None, hidden=True, is_robot=True),
+            "robot_rights",
+            "whether it may push",
+            "`imagepipe access why es/web:1 --push --as 'robot$es+ci'`",
         ),
         (
             replace(PULLED, who="robot$other+ci", project=None, hidden=True, is_robot=True),
