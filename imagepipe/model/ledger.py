@@ -22,6 +22,7 @@ _TAG_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
 _NAME_CHARS: Final = 96
 _GOOD: Final = ("promoted", "present")
 _RUN: Final = ("switched", "running")
+_DID_NOT_RUN: Final = ("restored", "broken")
 # What becomes of a target that was brought elsewhere before the record of its rollback came: it changes nothing then.
 LATE: Final = "late"
 
@@ -198,6 +199,11 @@ class Entry:
     def switched(self) -> bool:
         """Whether every container that was to run the image did."""
         return all(outcome in _RUN for _, outcome in self.activation)
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a container that was to run the image was tried with it, and did not."""
+        return any(outcome in _DID_NOT_RUN for _, outcome in self.activation)
 
     @property
     def finished(self) -> datetime | None:

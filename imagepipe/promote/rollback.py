@@ -132,17 +132,19 @@ def _is_at(leaving: Digest, current: Entry | None, chain: Chain, *, done: bool) 
 
 
 def _good_before(current: Entry, chain: Chain) -> list[Digest]:
-    """Returns the images that were good on the target, newest first, without the present one and those held."""
-    holds = chain.entries[-1].link.holds
-    return list(
-        dict.fromkeys(
-            entry.image
-            for entry in reversed(chain.entries)
-            if entry.good
-            and entry.image != current.image
-            and not any(hold.covers(entry.image, entry.digest) for hold in holds)
-        )
-    )
+    """Returns the images that were good on the target, newest first, without the present one and those held.
+
+    One that a container was to run and did not is no way back, until it is promoted again and does.
+    """
+    holds, newest = chain.entries[-1].link.holds, dict[Digest, Entry]()
+    for entry in reversed(chain.entries):
+        if entry.good and (entry.switched or entry.spoilt):
+            newest.setdefault(entry.image, entry)
+    return [
+        image
+        for image, entry in newest.items()
+        if not entry.spoilt and image != current.image and not any(hold.covers(image, entry.digest) for hold in holds)
+    ]
 
 
 def _rejected(repository: Repository, digest: Digest, target: Target, world: World) -> bool:

@@ -441,6 +441,26 @@ def test_a_rollback_switches_back() -> None:
     assert fleet.running("vch-a", web=fleet.first[WEB])
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_rollback_does_not_go_to_what_was_tried_and_did_not_run(again: bool) -> None:
+    fleet = Fleet()
+    fleet.promote("web", tag="1")
+    fleet.runner().crashing.add(fleet.second[WEB])
+    fleet.promote("web")
+    if again:
+        fleet.runner().crashing.clear()
+        fleet.promote("web")
+    third = fleet.image(WEB, "3")
+    fleet.promote("web", tag="3")
+    done = apply_rollback(
+        plan_rollback(Way(WEB, activate=("web",)), fleet.targets, fleet.small.world()), fleet.small.world()
+    )
+    wanted = fleet.second[WEB] if again else fleet.first[WEB]
+    assert {one.plan.image for one in done} == {wanted} != {third}
+    assert fleet.running("vch-a", web=wanted)
+    assert fleet.running("engine-a", web=wanted), "it was tried on the other target alone, and never ran here"
+
+
 def test_what_is_to_be_switched_is_part_of_the_plan_and_of_its_file() -> None:
     fleet = Fleet()
     asked = [("web", WEB.tagged("2"))]
