@@ -70,14 +70,16 @@ def _standing(image: Pinned, target: Target, policy: TrustPolicy, world: World) 
     if chain.breaks:
         return None, f"the ledger of {target.name} is broken: {'; '.join(chain.breaks)}"
     believed = {entry.record for entry in Ledger(world).entries(image, replace(target, policy=policy.name))}
-    since, left = None, False
+    since, told = None, _NEVER
     for entry in chain.entries:
         if entry.kind is RecordKind.ROLLBACK and _leaves(entry, digest):
-            since, left = None, True
+            since, told = None, "rolled back from it, and not promoted again"
+        elif entry.image == digest and entry.good and entry.spoilt:
+            since, told = None, "a container there was to run it and did not, and it was not promoted again"
         elif entry.image == digest and entry.good and entry.record in believed:
             since = since or entry.finished
     if since is None:
-        return None, "rolled back from it, and not promoted again" if left else _NEVER
+        return None, told
     return since, ""
 
 

@@ -255,12 +255,14 @@ class Stage:
         outcome: str = "promoted",
         held: Manifest | None = None,
         who: Identity = CI,
+        svc: str = "",
     ) -> "Stage":
         manifest = image or self.image
         hold = Hold(held.digest, held.digest, when, str(who), "") if held else None
         previous = Previous(*self.records[-1]) if self.records else None
         link = Link(len(self.records) + 1, previous, (hold,) if hold else ())
         one = {"target": "staging", "outcome": outcome, "digest": str(manifest.digest), **link.to_json()}
+        one |= {"activation": [{"container": "svc", "outcome": svc}]} if svc else {}
         pinned = TAGGED.repository.pin(manifest.digest)
         predicate = {"kind": kind, "image": str(pinned), "finishedOn": when, "targets": [one]}
         (bundle,) = MemorySigner(who).sign([Statement.about(pinned, PROMOTION_PREDICATE, predicate)])
@@ -312,6 +314,15 @@ def test_what_was_rolled_back_counts_from_its_next_promotion_on() -> None:
     assert stage.said().reason == "rolled back from it, and not promoted again"
     stage.on_record(STAGED.format(2))
     assert "since 2026-01-02T02:00:00Z" in stage.said().reason
+
+
+def test_what_a_container_was_to_run_there_and_did_not_has_not_stood() -> None:
+    stage = Stage().on_record(STAGED.format(0)).on_record(STAGED.format(0), svc="restored")
+    said = stage.said()
+    assert not said.passed
+    assert said.reason == "a container there was to run it and did not, and it was not promoted again"
+    assert "since 2026-01-02T01:00:00Z" in stage.on_record(STAGED.format(1), svc="switched").said().reason
+    assert stage.on_record(STAGED.format(2), svc="untouched").said().passed, "another target failed: it says nothing"
 
 
 def test_a_rollback_from_another_image_to_this_one_takes_nothing_away() -> None:
