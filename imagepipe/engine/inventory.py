@@ -54,7 +54,7 @@ class EngineInventory:
 
     def _container(self, entry: Mapping[str, Any], known: Mapping[str, set[Pinned]]) -> Container | None:
         """Returns the container of a list's entry; None: it is gone by now."""
-        name, state = str((entry.get("Names") or [""])[0]), str(entry.get("State") or "")
+        (name, linked_by), state = _names(entry.get("Names")), str(entry.get("State") or "")
         created_from, image_id = str(entry.get("Image") or ""), entry.get("ImageID")
         # A VCH lists no image's id; an engine puts the id in the name's place once the name means another image.
         if not image_id or created_from.startswith("sha256:"):
@@ -65,7 +65,17 @@ class EngineInventory:
             created_from, image_id = str(found["Config"].get("Image") or ""), found["Image"]
             state = str(found["State"].get("Status") or state)
         images = known.get(_bare(image_id), set()) | _pinned(created_from)
-        return Container(name.lstrip("/"), state.lower(), created_from, tuple(sorted(images, key=str)))
+        return Container(name, state.lower(), created_from, tuple(sorted(images, key=str)), linked_by)
+
+
+def _names(told: Any) -> tuple[str, tuple[str, ...]]:
+    """Returns a container's own name, and the containers that link to it: theirs are `linker/alias`, in any order.
+
+    Source: moby v20.10.24 daemon/links.go; docker CLI v20.10.24 cli/command/formatter/container.go Names.
+    """
+    names = [str(one).removeprefix("/").partition("/") for one in told or ()]
+    linkers = sorted({name for name, alias, _ in names if alias})
+    return next((name for name, alias, _ in names if not alias), ""), tuple(linkers)
 
 
 def _bare(image_id: Any) -> str:

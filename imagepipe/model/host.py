@@ -109,12 +109,14 @@ class Container:
         state: `running`, `exited`, `created`, …, as Docker names them.
         created_from: The image's name when it was created; what that name means now may be another image.
         images: What the host knows the container's own image by, as `repository@digest`; empty where it knows none.
+        linked_by: Containers that link to this one.
     """
 
     name: str
     state: str
     created_from: str
     images: tuple[Pinned, ...]
+    linked_by: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:

@@ -93,6 +93,12 @@ def _choose(name: str, images: Sequence[Pinned], here: Mapping[str, Container], 
             + f" of {', '.join(str(image.repository) for image in images)} may take the place",
             hint="name a container that runs an image of a repository that is promoted",
         )
+    if found.linked_by:
+        # A link is to the container itself, whatever takes its name. Source: moby v20.10.24 daemon/links.go.
+        raise RefusedError(
+            f"{', '.join(found.linked_by)} would lose {name}, linked to with --link",
+            hint="make them anew on a network of their own, where names are looked up, then promote again",
+        )
     if ports.runner.condition(found.name).removes_itself:
         raise RefusedError(
             f"{name} is gone once it stops (--rm), and could not be put back",

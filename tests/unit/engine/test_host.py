@@ -115,6 +115,13 @@ def test_an_image_without_digests_is_known_by_the_digest_that_its_container_was_
     assert container == Container("c", "running", str(IMAGE), (IMAGE,))
 
 
+def test_a_container_that_others_link_to_is_known_by_its_own_name() -> None:
+    listed = [{"Names": ["/app/db", "/zdb", "/app/x"], "State": "running", "Image": str(IMAGE), "ImageID": "sha256:aa"}]
+    with host(answer(b'{"ApiVersion":"1.41"}'), answer(b"[]"), answer(json.dumps(listed).encode())) as there:
+        (container,) = EngineInventory(Endpoint(there.address)).inventory().containers
+    assert (container.name, container.linked_by) == ("zdb", ("app",))
+
+
 def test_a_host_that_lists_nothing_is_told_with_what_we_wanted() -> None:
     broken = answer(b'{"message":"disk on fire"}', "500 Internal Server Error")
     with (

@@ -441,6 +441,17 @@ def test_a_rollback_switches_back() -> None:
     assert fleet.running("vch-a", web=fleet.first[WEB])
 
 
+def test_a_container_that_others_link_to_is_left_alone_for_their_links_would_go_with_it() -> None:
+    fleet = Fleet()
+    containers = fleet.small.hosts["engine-a"].containers
+    containers[0] = replace(containers[0], linked_by=("api", "cron"))
+    done = fleet.promote("web")
+    assert fleet.small.hosts["engine-a"].pulled == []
+    error = outcome_error(*done)
+    assert isinstance(error, PartialError)
+    assert "api, cron would lose web, linked to with --link" in error.message
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_rollback_does_not_go_to_what_was_tried_and_did_not_run(again: bool) -> None:
     fleet = Fleet()
