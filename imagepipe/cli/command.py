@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from imagepipe.cli.session import Session
-from imagepipe.errors import ImagepipeError, InterruptedByUserError, PermissionRefusedError
+from imagepipe.errors import ImagepipeError, InterruptedByUserError, PermissionRefusedError, UsageError
 
 __all__ = ["Failure", "command"]
 
@@ -58,9 +58,12 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         def run(*args: Any, **kwargs: Any) -> None:
             session = Session(**{key: kwargs.pop(key) for key in _COMMON})
             about = kwargs.get("project") or next(iter(kwargs.get("projects") or ()), None)
-            code = _guard(
-                session, lambda: function(session, *args, **kwargs), partial(_explained, session, name, about)
-            )
+
+            def work() -> None:
+                _check_text("--reason", kwargs.get("reason"))
+                function(session, *args, **kwargs)
+
+            code = _guard(session, work, partial(_explained, session, name, about))
             if code:
                 raise Failure(code)
 
@@ -90,6 +93,18 @@ def _guard(session: Session, work: Callable[[], None], explained: Callable[[Imag
     finally:
         session.close()
     return 0
+
+
+def _check_text(flag: str, text: str | None) -> None:
+    """Returns when the text can be written into a record: better asked before anything is done.
+
+    Raises:
+        UsageError: It is not UTF-8.
+    """
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{flag} {text!r} is not UTF-8", hint="give it in UTF-8, as this terminal's locale") from error
 
 
 def _explained(session: Session, name: str, project: str | None, error: ImagepipeError) -> ImagepipeError:

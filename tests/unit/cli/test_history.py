@@ -137,6 +137,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["rollback", "p/x", "--on", "nowhere"], 4, "no target named"),
         (["rollback", "p/x"], 2, "--on"),
         (["reject", "p/x:1"], 2, "--reason"),
+        (["promote", "p/x:1", "--to", "vch-a", "--reason", "caf\udce9"], 2, "--reason 'caf\\udce9' is not UTF-8"),
         (["history"], 2, "IMAGE|NAME"),
         (["status", "p/x", "--at", "yesterday"], 2, "no ISO 8601 time"),
         (["status", "p/x", "--at", "0001-01-01T00:00:00+14:00"], 2, "no ISO 8601 time"),
