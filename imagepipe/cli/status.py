@@ -11,12 +11,17 @@ from imagepipe.cli.command import Failure, command
 from imagepipe.cli.outbox import tell_waiting
 from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import DriftError, ImagepipeError, PartialError, UsageError, VerificationError
+from imagepipe.errors import DriftError, ImagepipeError, NotFoundError, PartialError, UsageError, VerificationError
+from imagepipe.problems import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagepipe.model.reference import Repository
     from imagepipe.promote.outbox import Waiting
     from imagepipe.promote.past import Past
     from imagepipe.promote.status import HeldImage, TargetStatus
+    from imagepipe.wiring import Wiring
 
 __all__ = ["register"]
 
@@ -69,7 +74,7 @@ def status(
     wiring = session.wiring(session.settings())
     known = (*wiring.target_names, *wiring.group_names)
     targets = wiring.targets([name for name in names or () if name in known] or wiring.target_names)
-    repositories = wiring.repositories([name for name in names or () if name not in known])
+    repositories = _repositories(wiring, [name for name in names or () if name not in known], known)
     if then is not None:
         _tell_past(
             session, look_back(targets, repositories, then, wiring.promotion_world(), jobs=wiring.target_jobs), then
@@ -82,6 +87,24 @@ def status(
     if error is not None:
         session.fail(error)
         raise Failure(error.exit_code)
+
+
+def _repositories(wiring: Wiring, names: Sequence[str], targets: Sequence[str]) -> tuple[Repository, ...]:
+    """Returns the repositories that names stand for which are no targets.
+
+    Raises:
+        NotFoundError: One is no pipeline either, or none is given where there are none.
+    """
+    try:
+        return wiring.repositories(names)
+    except NotFoundError as error:
+        likely = next((one for one in names if repr(one) in error.message and did_you_mean(one, targets)), None)
+        if likely is None:
+            raise
+        raise NotFoundError(
+            f"no target, group or pipeline named {likely!r}{did_you_mean(likely, targets)}",
+            hint=f"targets and groups are: {', '.join(targets)}",
+        ) from error
 
 
 def _tell_past(session: Session, found: tuple[Past, ...], at: datetime) -> None:

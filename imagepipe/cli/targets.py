@@ -120,7 +120,11 @@ def remove(session: Session, name: Name, yes: Yes = False) -> None:
     from imagepipe.configfile import remove_target
 
     settings = session.settings()
-    settings.target(name)
+    try:
+        settings.target(name)
+    except NotFoundError as error:
+        error.hint = "see `imagepipe targets list`"
+        raise
     waiting = [one for one, policy in settings.policies.items() if policy.after and name in policy.after.targets]
     if waiting:
         raise RefusedError(

@@ -139,6 +139,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["reject", "p/x:1"], 2, "--reason"),
         (["promote", "p/x:1", "--to", "vch-a", "--reason", "caf\udce9"], 2, "--reason 'caf\\udce9' is not UTF-8"),
         (["history"], 2, "IMAGE|NAME"),
+        (["status", "vch-b"], 4, "no target, group or pipeline named 'vch-b'; did you mean 'vch-a'?"),
+        (["status", "other"], 4, "no pipeline named 'other'"),
+        (["targets", "remove", "vch-b"], 4, "hint: see `imagepipe targets list`"),
         (["status", "p/x", "--at", "yesterday"], 2, "no ISO 8601 time"),
         (["status", "p/x", "--at", "0001-01-01T00:00:00+14:00"], 2, "no ISO 8601 time"),
         (["status", "p/x", "--at", "2999-01-01"], 2, "still to come"),
@@ -147,7 +150,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_what_makes_no_sense_is_told(argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*argv, "--json"]) == code
-    assert said in json.loads(capsys.readouterr().out)["error"]["message"]
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert said in f"{error['message']}\nhint: {error['hint']}"
 
 
 @pytest.mark.parametrize("content", [b"{}", b"\xff\xfe"])
