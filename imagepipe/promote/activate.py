@@ -153,6 +153,6 @@ def _undone(begun: Sequence[Switch], chosen: Mapping[str, Pinned], why: Imagepip
             told[switch.name] = Activation(switch.name, switch.outcome, switch.image, switch.before)
             continue
         if switch.outcome is Switched.RESTORED:
-            error = type(why)(f"{why.message}; what ran before runs again", hint=why.hint)
+            error = type(why)(f"{why.message}; {switch.restored}", hint=why.hint)
         told[switch.name] = Activation.failed(switch.name, switch.outcome, switch.image, switch.before, error)
     return list(told.values())

@@ -57,6 +57,11 @@ class Switch:
         self._world = world
         self._was_running = True
 
+    @property
+    def restored(self) -> str:
+        """What to say once the old one was put back."""
+        return "what ran before runs again" if self._was_running else "what was there before is back, stopped as it was"
+
     def begin(self) -> None:
         """Makes the container run the image, proven; the old one is kept aside until `commit`.
 

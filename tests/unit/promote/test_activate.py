@@ -276,7 +276,9 @@ def test_a_stopped_container_is_started_with_the_new_image_or_left_stopped() -> 
         host.containers = [Container("web", "exited", str(fleet.first[WEB]), (fleet.first[WEB],))]
         if crashing:
             fleet.runner().crashing.add(fleet.second[WEB])
-        fleet.promote("web")
+        error = outcome_error(*fleet.promote("web"))
+        assert bool(error) == crashing
+        assert error is None or error.message.endswith("; what was there before is back, stopped as it was")
         expected = (str(fleet.first[WEB]), "exited") if crashing else (str(fleet.second[WEB]), "running")
         assert fleet.runs() == {"web": expected}
 
