@@ -11,7 +11,15 @@ from imagepipe.cli.command import Failure, command
 from imagepipe.cli.outbox import tell_waiting
 from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import DriftError, ImagepipeError, NotFoundError, PartialError, UsageError, VerificationError
+from imagepipe.errors import (
+    DriftError,
+    ImagepipeError,
+    NotFoundError,
+    PartialError,
+    SettingsError,
+    UsageError,
+    VerificationError,
+)
 from imagepipe.problems import did_you_mean
 
 if TYPE_CHECKING:
@@ -75,6 +83,10 @@ def status(
     known = (*wiring.target_names, *wiring.group_names)
     targets = wiring.targets([name for name in names or () if name in known] or wiring.target_names)
     repositories = _repositories(wiring, [name for name in names or () if name not in known], known)
+    if not known:
+        raise SettingsError(
+            "no target is configured", hint="add one with `imagepipe targets add`, or go where they are"
+        )
     if then is not None:
         _tell_past(
             session, look_back(targets, repositories, then, wiring.promotion_world(), jobs=wiring.target_jobs), then

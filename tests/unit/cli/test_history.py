@@ -127,6 +127,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_status_without_any_target_is_no_good_news(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "imagepipe.toml").write_text('registry = "vic.example"\n')
+    assert run(["status", "p/x", "--detailed-exitcode"]) == 3
+    assert capsys.readouterr().err.startswith("error: no target is configured\nhint: add one with `imagepipe targets")
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
