@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imagepipe import fanout
-from imagepipe.errors import NotFoundError, RefusedError
+from imagepipe.errors import NotFoundError, RefusedError, UnavailableError
 from imagepipe.events import Warned
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target
@@ -18,6 +18,7 @@ from imagepipe.model.ledger import Entry, RecordKind
 from imagepipe.model.promotion import PromotionPlan, Terms
 from imagepipe.model.reference import Reference, Repository
 from imagepipe.promote.gates import rejection_gate
+from imagepipe.promote.history import chains
 from imagepipe.promote.ledger import Chain, Ledger
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.ports import World
@@ -106,6 +107,11 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Diges
         )
     if way.to is not None:
         return way.to, any(entry.good and way.to in (entry.image, entry.digest) for entry in chain.entries)
+    if not chain.places and not chain.breaks and _lost(way.repository, target, world):
+        raise RefusedError(
+            f"roll back {way.repository} on {target.name}: its newest record is gone, so what it is at cannot be told",
+            hint="name the digest with --to (`imagepipe history` tells what was there)",
+        )
     if current is None:
         raise NotFoundError(
             f"roll back {way.repository} on {target.name}: no promotion to it is on record",
@@ -121,6 +127,15 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Diges
         f"roll back {way.repository} on {target.name}: nothing good is on record before {current.image}",
         hint="name the digest with --to, or promote another image",
     )
+
+
+def _lost(repository: Repository, target: Target, world: World) -> bool:
+    """Tells whether there are records of a target to which nothing leads any more; no where that cannot be asked."""
+    try:
+        (found,) = chains(repository, [target], world)
+    except UnavailableError:
+        return False
+    return bool(found.breaks)
 
 
 def _is_at(leaving: Digest, current: Entry | None, chain: Chain, *, done: bool) -> bool:

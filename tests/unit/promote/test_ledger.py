@@ -454,6 +454,25 @@ def test_a_deleted_newest_record_shows_where_no_other_target_leads_to_the_ones_b
     assert chain.breaks == ("the tag of the newest record is gone after sequence 2: records may be too",)
 
 
+def test_a_rollback_does_not_guess_what_a_target_is_at_whose_newest_record_was_deleted() -> None:
+    yard = Yard()
+    _, two, _ = yard.promoted(3)
+    yard.delete(yard.chain().entries[-1].record)
+    with pytest.raises(RefusedError, match="its newest record is gone, so what it is at cannot be told") as raised:
+        yard.rollback()
+    assert "--to" in str(raised.value.hint)
+    (done,) = yard.rollback(to=two.digest)
+    assert done.plan.image.digest == two.digest
+    away = Yard()
+    world = replace(away.small.world(), tags=_away)
+    with pytest.raises(NotFoundError, match="no promotion to it is on record"):
+        plan_rollback(Way(BARE), [away.target], world)
+
+
+def _away(repository: Repository) -> list[str]:
+    raise UnavailableError(f"{repository} is away")
+
+
 def test_an_image_whose_tag_moved_on_is_found_by_the_one_that_a_vch_pulled_it_by() -> None:
     yard = Yard()
     yard.promoted(3)
