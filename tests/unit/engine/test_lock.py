@@ -43,10 +43,17 @@ def test_a_lock_that_went_while_we_asked_is_nobodys() -> None:
 
 
 def test_a_volume_without_our_labels_is_held_by_somebody_unknown() -> None:
-    with host(VERSION, volume(None)) as engine:
+    with host(VERSION, volume(None), volume(None)) as engine:
         found = lock(engine.address).take(OURS)
     assert found == Holder("", "somebody who does not say so", "", "")
     assert str(found) == "somebody who does not say so"
+
+
+def test_an_engine_that_was_started_again_tells_the_labels_of_an_older_volume_when_it_is_inspected() -> None:
+    with host(VERSION, volume(None), volume(THEIRS)) as engine:
+        assert lock(engine.address).take(OURS) == THEIRS
+    with host(VERSION, volume(None), GONE) as engine:
+        assert lock(engine.address).take(OURS) is None, "it was let go meanwhile"
 
 
 @pytest.mark.parametrize(
