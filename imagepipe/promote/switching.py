@@ -93,6 +93,7 @@ class Switch:
             return
         self._was_running = self._was_running and old.live
         self._runner.create(self.name + _NEXT, self.name, self.image)
+        self.outcome = Switched.BROKEN  # until it is known to run, or to be back: the host may go away at any step
         self._runner.set_aside(self.name, name_aside(self.name))
         self._runner.bring_up(self.name + _NEXT, self.name)
         self._prove()

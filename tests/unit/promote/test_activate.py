@@ -312,6 +312,22 @@ def test_a_host_that_goes_away_while_it_is_put_back_is_told_and_the_same_command
     assert fleet.running("vch-a", web=fleet.second[WEB])
 
 
+def test_a_container_of_a_host_that_goes_away_once_it_is_stopped_is_not_called_untouched() -> None:
+    fleet = Fleet()
+    runner, host = fleet.runner(), fleet.small.hosts["vch-a"]
+
+    def cut_off(*_: str) -> Any:
+        raise UnavailableError("cut off")
+
+    def set_aside(name: str, to: str) -> None:
+        MemoryRunner.set_aside(runner, name, to)
+        host.inventory = cut_off  # type: ignore[method-assign]  # from here on
+        cut_off()
+
+    runner.set_aside = set_aside  # type: ignore[method-assign]
+    assert outcomes(fleet.promote("web")) == {("vch-a", "web"): "broken", ("engine-a", "web"): "untouched"}
+
+
 def test_what_was_put_back_and_does_not_run_is_said() -> None:
     fleet = Fleet()
     fleet.runner().crashing |= {fleet.first[WEB], fleet.second[WEB]}
