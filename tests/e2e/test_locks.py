@@ -82,6 +82,21 @@ def test_a_lock_that_a_killed_machine_left_is_broken_with_a_reason_that_goes_on_
 
 
 @pytest.mark.usefixtures("unlocked")
+def test_what_was_killed_is_taken_up_by_the_same_command_also_once_its_engine_was_started_again(
+    box: Box, cli: Cli
+) -> None:
+    image = box.registry.push("es-sandbox/power-cut", "1", hand_made("power-cut"))
+    cli.run("sign", image).ok()
+    argv = ("promote", image, "--to", "engine-a", "--yes", "--progress", "plain")
+    with box.registry_faults(rules=[SLOW_TO_STORE]):
+        cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGKILL)
+    box.kill("engine-a")
+    box.start_again("engine-a")
+    assert locked(box, "engine-a")
+    cli.run(*argv, env={"IMAGEPIPE_TIMEOUTS__LOCK_S": "1"}).ok()
+
+
+@pytest.mark.usefixtures("unlocked")
 def test_what_is_deleted_while_a_lock_is_waited_for_is_not_brought_back(
     box: Box, cli: Cli, elsewhere: dict[str, str]
 ) -> None:
