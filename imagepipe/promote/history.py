@@ -153,8 +153,8 @@ def chains(
 ) -> tuple[Chain, ...]:
     """Returns the chain of each target; images that one target leads to are looked at for all the others, too.
 
-    Who deletes a target's newest record deletes its tag with it, and nothing leads to the ones before: where a target
-    has no such tag, whatever has a tag in the repository is looked at.
+    So is whatever has a tag in the repository. Who deletes a target's newest record deletes its tag with it, and
+    nothing leads to the ones before; who may push may set that tag back, and nothing leads to the ones after.
 
     Args:
         repository: Whose images.
@@ -166,8 +166,7 @@ def chains(
     seen = dict.fromkeys(near)
     for target in targets:
         seen |= dict.fromkeys(place.image for place in ledger.chain(repository, target, near).places)
-    if any(ledger.head_read(repository, target) is None for target in targets):
-        seen |= dict.fromkeys(_tagged(repository, seen, world))
+    seen |= dict.fromkeys(_tagged(repository, seen, world))
     return tuple(ledger.chain(repository, target, list(seen)) for target in targets)
 
 
