@@ -40,7 +40,7 @@ _MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
 _BLOB_LIMIT_BYTES: Final = 8 * 1024 * 1024
 # Half a million of the longest tags, in pages that are each counted as some of them: a list may have no end.
 _TAGS_LIMIT_BYTES: Final = 64 * 1024 * 1024
-_TAGS_PAGE_BYTES: Final = 4 * 1024
+_TAGS_PAGE_BYTES: Final = 16 * 1024
 # Bytes of something that there can be.
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
 _DIGEST_HEADER: Final = "docker-content-digest"
