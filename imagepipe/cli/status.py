@@ -20,7 +20,6 @@ from imagepipe.errors import (
     UsageError,
     VerificationError,
 )
-from imagepipe.problems import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +106,8 @@ def _repositories(wiring: Wiring, names: Sequence[str], targets: Sequence[str]) 
     Raises:
         NotFoundError: One is no pipeline either, or none is given where there are none.
     """
+    from imagepipe.problems import did_you_mean
+
     try:
         return wiring.repositories(names)
     except NotFoundError as error:
