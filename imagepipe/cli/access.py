@@ -301,11 +301,13 @@ def _save(path: Path, plan: AccessPlan) -> None:
 
 
 def _load(path: Path) -> Any:
+    from imagepipe.model.received import json_in
+
     try:
-        return json.loads(path.read_bytes())
+        return json_in(path.read_bytes())
     except FileNotFoundError as error:
         raise NotFoundError(f"{path}: no such file", hint="make one with `imagepipe access plan FILE -o`") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not JSON", hint="make one with `imagepipe access plan FILE -o`") from error

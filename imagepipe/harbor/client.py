@@ -19,7 +19,7 @@ from imagepipe.http.failure import asking, refusal
 from imagepipe.http.retry import settle
 from imagepipe.model.received import json_in
 
-__all__ = ["LOCK_S", "Call", "HarborClient", "open_client"]
+__all__ = ["LOCK_S", "Call", "HarborClient", "decoded", "open_client"]
 
 # A wrong password locks the name for 1.5 s, and the right one fails too. Source: Harbor v2.15.2
 # src/core/auth/authenticator.go (frozenTime)

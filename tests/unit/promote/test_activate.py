@@ -324,7 +324,7 @@ def test_a_container_of_a_host_that_goes_away_once_it_is_stopped_is_not_called_u
         host.inventory = cut_off  # type: ignore[method-assign]  # from here on
         cut_off()
 
-    runner.set_aside = set_aside  # type: ignore[method-assign]
+    runner.set_aside = set_aside  # type: ignore[method-assign]  # the host goes away while the old one is set aside
     assert outcomes(fleet.promote("web")) == {("vch-a", "web"): "broken", ("engine-a", "web"): "untouched"}
 
 
