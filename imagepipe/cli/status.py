@@ -87,9 +87,7 @@ def status(
             "no target is configured", hint="add one with `imagepipe targets add`, or go where they are"
         )
     if then is not None:
-        _tell_past(
-            session, look_back(targets, repositories, then, wiring.promotion_world(), jobs=wiring.target_jobs), then
-        )
+        _tell_past(session, look_back(targets, repositories, then, wiring.promotion_world()), then)
         return
     found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
     error = _status_error(found) or (_drift(found) if detailed_exitcode else None)

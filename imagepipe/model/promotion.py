@@ -52,19 +52,21 @@ class GateVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an operator says beside an image and targets, and that changes what gates answer.
+    """What is said beside an image and targets, and changes what gates answer.
 
     Attributes:
         release_hold: Targets may get back what they were rolled back from.
         override_freeze: What is frozen is promoted all the same.
         way_back: This is a rollback: nothing new comes, so that nothing is waited for.
         request: The saved plan that is looked at, by which approvals are found; None: it was not saved.
+        near: Images at which the newest record of a target is, for who has found it whatever its tag says.
     """
 
     release_hold: bool = False
     override_freeze: bool = False
     way_back: bool = False
     request: Request | None = None
+    near: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

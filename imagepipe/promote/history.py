@@ -149,7 +149,12 @@ def _credited(finding: Finding, trusted: Sequence[Signatory]) -> Finding:
 
 
 def chains(
-    repository: Repository, targets: Sequence[Target], world: World, near: Sequence[Digest] = ()
+    repository: Repository,
+    targets: Sequence[Target],
+    world: World,
+    near: Sequence[Digest] = (),
+    *,
+    also: Sequence[Signatory] = (),
 ) -> tuple[Chain, ...]:
     """Returns the chain of each target; images that one target leads to are looked at for all the others, too.
 
@@ -161,13 +166,19 @@ def chains(
         targets: Where they may have gone.
         world: What is asked.
         near: Images that are looked at as well.
+        also: Who is believed beside the signers of each target's policy.
     """
-    ledger = Ledger(world)
-    seen = dict.fromkeys(near)
-    for target in targets:
-        seen |= dict.fromkeys(place.image for place in ledger.chain(repository, target, near).places)
+    ledger = Ledger(world, also=also)
+
+    def followed(images: Sequence[Digest]) -> list[Chain]:
+        outcomes = fanout.each(targets, lambda target: ledger.chain(repository, target, images), jobs=_JOBS)
+        return [outcome.unwrap() for outcome in outcomes]
+
+    seen = dict.fromkeys(near) | dict.fromkeys(place.image for chain in followed(near) for place in chain.places)
     seen |= dict.fromkeys(_tagged(repository, seen, world))
-    return tuple(ledger.chain(repository, target, list(seen)) for target in targets)
+    looks = [(target, repository.pin(image)) for target in targets for image in seen]
+    fanout.each(looks, lambda look: ledger.entries(look[1], look[0]), jobs=_JOBS)  # the chains come by them one by one
+    return tuple(followed(list(seen)))
 
 
 def _tagged(repository: Repository, seen: Iterable[Digest], world: World) -> tuple[Digest, ...]:

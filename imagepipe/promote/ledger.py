@@ -67,12 +67,14 @@ class Chain:
         places: Oldest first.
         breaks: What is wrong with the chain; empty when it is whole.
         notes: What is odd but loses nothing.
+        untagged: No tag leads to the newest of them, so that newer ones may have been deleted.
     """
 
     target: str
     places: tuple[Place, ...]
     breaks: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    untagged: bool = False
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -168,7 +170,8 @@ class Ledger:
         head, told = at.entry, at.told
         newest = self._newest(repository, target, head, near, since="")
         breaks, notes = [told] if told else [], list[str]()
-        if newest is not None and newest.link.sequence > 0 and head is None and not told:
+        untagged = newest is not None and newest.link.sequence > 0 and head is None and not told
+        if newest is not None and untagged:
             # Whoever is stopped while they make the first one leaves it without a tag, too.
             gone = f"the tag of the newest record is gone after sequence {newest.link.sequence}: records may be too"
             (breaks if newest.link.sequence > 1 else notes).append(gone)
@@ -180,7 +183,7 @@ class Ledger:
         places = [place for place in places if place not in twice]
         notes += [f"sequence {place.sequence} was taken meanwhile, and stands again after it" for place in twice]
         breaks += [f"{place.why}: {place.record}" for place in places if place.entry and place.why]
-        return Chain(target.name, tuple(sorted(places, key=_order)), tuple(breaks), tuple(notes))
+        return Chain(target.name, tuple(sorted(places, key=_order)), tuple(breaks), tuple(notes), untagged)
 
     def _newest(
         self,

@@ -61,13 +61,13 @@ class Linker:
         # A record that was attached when we were stopped before its tag moved: its image is on the target.
         held = holdings([one.target for one in plan.targets if one.target.name in good], repository, world, jobs=jobs)
         found = fanout.each(
-            [one.target for one in plan.targets],
-            lambda target: self._ledger.newest(
-                repository, target, near=(plan.image.digest, *held.get(target.name, ()))
+            plan.targets,
+            lambda one: self._ledger.newest(
+                repository, one.target, near=(*_near(plan, one), *held.get(one.target.name, ()))
             ),
             jobs=jobs,
         )
-        self._newest: dict[str, Entry | None] = {outcome.item.name: outcome.unwrap() for outcome in found}
+        self._newest: dict[str, Entry | None] = {outcome.item.target.name: outcome.unwrap() for outcome in found}
         self._heads = {one.target.name: self._ledger.head_read(repository, one.target) for one in plan.targets}
 
     def existing(self) -> Digest | None:
@@ -180,9 +180,13 @@ def look_ahead(plan: PromotionPlan, signatory: Signatory, world: World, *, jobs:
     Who comes meanwhile is noticed as ever: by a tag that has moved since. What cannot be read is asked for again.
     """
     ledger, repository = Ledger(world, also=(signatory,)), plan.image.repository
-    targets = [one.target for one in plan.targets]
-    fanout.each(targets, lambda target: ledger.newest(repository, target, near=(plan.image.digest,)), jobs=jobs)
+    fanout.each(plan.targets, lambda one: ledger.newest(repository, one.target, near=_near(plan, one)), jobs=jobs)
     return ledger
+
+
+def _near(plan: PromotionPlan, one: TargetPlan) -> tuple[Digest, ...]:
+    """Returns the images at which a target's newest record may be, beside those that its tag leads to."""
+    return (plan.image.digest, *([one.current] if one.current else []))
 
 
 def put(linker: Linker, again: Callable[[Sequence[Digest]], Linker], write: Callable[[Linker], Digest]) -> Digest:

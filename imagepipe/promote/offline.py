@@ -22,7 +22,7 @@ from imagepipe.model.evidence import PROMOTION_PREDICATE, REJECTION_PREDICATE, S
 from imagepipe.model.host import PullReport, Target
 from imagepipe.model.ledger import Hold, RecordKind
 from imagepipe.model.promotion import GateVerdict, PromotionPlan, PromotionRecord, TargetPlan
-from imagepipe.model.reference import Pinned, Reference
+from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.promote.ledger import Ledger
 from imagepipe.promote.outbox import Outbox, Waiting
 from imagepipe.promote.ports import HostPorts, World
@@ -73,7 +73,7 @@ def plan_offline(way: Way, targets: Sequence[Target], offline: Offline) -> tuple
     groups = dict[Way, list[Target]]()
     for target in targets:
         groups.setdefault(_again(way, target, offline), []).append(target)
-    world = _unscanned(offline.world)
+    world = _unasked(offline.world)
     return tuple(_bounded(plan, offline) for own, group in groups.items() for plan in plan_rollback(own, group, world))
 
 
@@ -153,9 +153,14 @@ def _again(way: Way, target: Target, offline: Offline) -> Way:
     return replace(way, leaving=None, to=waiting.image.digest)
 
 
-def _unscanned(world: World) -> World:
-    """Returns the world without what only Harbor itself can answer."""
-    return replace(world, policies={name: replace(one, max_severity=None) for name, one in world.policies.items()})
+def _unasked(world: World) -> World:
+    """Returns the world without what only Harbor itself can answer: its scans, and what has a tag there now."""
+    policies = {name: replace(one, max_severity=None) for name, one in world.policies.items()}
+    return replace(world, policies=policies, tags=_no_tags)
+
+
+def _no_tags(repository: Repository) -> Sequence[str]:  # noqa: ARG001 - the port's
+    return ()
 
 
 def _bounded(plan: PromotionPlan, offline: Offline) -> PromotionPlan:

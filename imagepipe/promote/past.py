@@ -5,16 +5,16 @@
 'look_back'
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from imagepipe import fanout
 from imagepipe.model.host import Target
 from imagepipe.model.ledger import LATE, Entry
 from imagepipe.model.reference import Repository
-from imagepipe.promote.ledger import Ledger
+from imagepipe.promote.history import chains
+from imagepipe.promote.ledger import Chain
 from imagepipe.promote.ports import World
 
 __all__ = ["Past", "PastImage", "look_back"]
@@ -82,7 +82,7 @@ class Past:
 
 
 def look_back(
-    targets: Sequence[Target], repositories: Sequence[Repository], at: datetime, world: World, *, jobs: int
+    targets: Sequence[Target], repositories: Sequence[Repository], at: datetime, world: World
 ) -> tuple[Past, ...]:
     """Returns what every target had been brought to, on whose word; nothing before its first record.
 
@@ -94,19 +94,17 @@ def look_back(
         repositories: In which repositories.
         at: The time, aware.
         world: What is asked: the registry alone.
-        jobs: Targets looked at at once.
     """
-    ledger = Ledger(world)
+    found = {repository: chains(repository, targets, world) for repository in repositories}
     return tuple(
-        outcome.unwrap()
-        for outcome in fanout.each(targets, lambda target: _of(target, repositories, at, ledger), jobs=jobs)
+        _of(target, {repository: ledgers[place] for repository, ledgers in found.items()}, at)
+        for place, target in enumerate(targets)
     )
 
 
-def _of(target: Target, repositories: Sequence[Repository], at: datetime, ledger: Ledger) -> Past:
+def _of(target: Target, ledgers: Mapping[Repository, Chain], at: datetime) -> Past:
     images, breaks = list[PastImage](), list[str]()
-    for repository in repositories:
-        chain = ledger.chain(repository, target)
+    for repository, chain in ledgers.items():
         breaks += [f"{repository}: {told}" for told in chain.breaks]
         until = [(entry, when) for entry in chain.entries if (when := entry.finished) and when <= at]
         good = [(entry, when) for entry, when in until if entry.good][-1:]

@@ -58,7 +58,7 @@ def make_plan(
     copying = Copying(subject.image, name) if name else None
     image = copying.image if copying else subject.image
     gates = evaluate(subject.image, subject.manifest, subject.platform, targets, world, terms)
-    asked = _Asked(image, subject, copying, Ledger(world), release_hold=terms.release_hold)
+    asked = _Asked(image, subject, copying, Ledger(world), terms)
     outcomes = fanout.each(targets, lambda target: _plan_target(target, asked, world), jobs=_JOBS)
     found = [outcome.unwrap() for outcome in outcomes]
     gates += tuple(copy_gates(copying, subject.platform, targets, world)) if copying else ()
@@ -94,14 +94,14 @@ class _Asked:
     subject: Subject
     copying: Copying | None
     ledger: Ledger
-    release_hold: bool
+    terms: Terms
 
 
 def _plan_target(target: Target, asked: _Asked, world: World) -> tuple[TargetPlan, GateVerdict]:
     """Returns what is to be done on a target, and whether what was rolled back from there lets it."""
     ledger, image, subject = asked.ledger, asked.image, asked.subject
     digests = (subject.image.digest, subject.platform.digest)
-    newest = _newest(image.repository, target, digests, ledger)
+    newest = _newest(image.repository, target, digests, ledger, asked.terms.near)
     if told := ledger.doubt(image.repository, target):
         world.events(Warned(target.name, f"{told}; what is held back there may not be known"))
     current = ledger.current(image.repository, target, newest)
@@ -118,15 +118,17 @@ def _plan_target(target: Target, asked: _Asked, world: World) -> tuple[TargetPla
         current=current.image if current else None,
         newest=newest.record if newest else None,
     )
-    return plan, hold_gate(target, held, digests, release=asked.release_hold)
+    return plan, hold_gate(target, held, digests, release=asked.terms.release_hold)
 
 
-def _newest(repository: Repository, target: Target, digests: Sequence[Digest], ledger: Ledger) -> Entry | None:
+def _newest(
+    repository: Repository, target: Target, digests: Sequence[Digest], ledger: Ledger, near: Sequence[Digest] = ()
+) -> Entry | None:
     """Returns the newest record of a target, also where that is a rollback from this image and its tag was set back.
 
     Such a record is at the image that the target went back to, which is one that it was at before.
     """
-    newest = ledger.newest(repository, target, near=digests)
+    newest = ledger.newest(repository, target, near=(*digests, *near))
     if newest is None or newest.image not in digests:
         return newest
-    return ledger.newest(repository, target, near=(*digests, *newest.before))
+    return ledger.newest(repository, target, near=(*digests, *near, *newest.before))

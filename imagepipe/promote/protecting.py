@@ -20,7 +20,8 @@ from imagepipe.model.manifest import Index
 from imagepipe.model.protection import Need, Protected, State, Why
 from imagepipe.model.reference import Pinned, Repository
 from imagepipe.ports.protection import Keeper, TagSource
-from imagepipe.promote.ledger import Chain, Ledger
+from imagepipe.promote.history import chains
+from imagepipe.promote.ledger import Chain
 from imagepipe.promote.ports import World
 from imagepipe.promote.rollback import ways_back
 
@@ -215,10 +216,11 @@ class _Needs:
     def needs(self) -> dict[Digest, set[Need]]:
         """Returns who needs which image, by digest."""
         found: dict[Digest, set[Need]] = {}
-        ledger = Ledger(self._world)
         running = {name: set(self._running(inventory)) for name, inventory in self._inventories.items()}
-        for name, target in self._world.targets.items():
-            chain = ledger.chain(self._repository, target, near=sorted(running.get(name, ())))
+        targets = self._world.targets
+        near = sorted({image for images in running.values() for image in images})
+        ledgers = chains(self._repository, tuple(targets.values()), self._world, near)
+        for (name, target), chain in zip(targets.items(), ledgers, strict=True):
             self.doubts += [
                 f"the ledger of {name} in {self._repository.path} is broken: {one}" for one in _hiding(chain)
             ]

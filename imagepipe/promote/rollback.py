@@ -5,12 +5,12 @@
 'plan_rollback'
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from imagepipe import fanout
-from imagepipe.errors import NotFoundError, RefusedError, UnavailableError
+from imagepipe.errors import NotFoundError, RefusedError
 from imagepipe.events import Warned
 from imagepipe.model.digest import Digest
 from imagepipe.model.host import Target
@@ -19,7 +19,7 @@ from imagepipe.model.promotion import PromotionPlan, Terms
 from imagepipe.model.reference import Reference, Repository
 from imagepipe.promote.gates import rejection_gate
 from imagepipe.promote.history import chains
-from imagepipe.promote.ledger import Chain, Ledger
+from imagepipe.promote.ledger import Chain
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.ports import World
 from imagepipe.promote.record import Promotion, apply_all
@@ -56,9 +56,10 @@ def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[Pr
         NotFoundError: A target has nothing on record to go back to.
         RefusedError: A target is not at the image that is to be left.
     """
-    ledger = Ledger(world)
+    near = [one for one in (way.leaving, way.to) if one]
+    found = dict(zip(targets, chains(way.repository, targets, world, near), strict=True))
     goals = dict[tuple[Digest, bool], list[Target]]()
-    for outcome in fanout.each(targets, lambda target: _goal(way, target, ledger, world), jobs=_JOBS):
+    for outcome in fanout.each(found, lambda target: _goal(way, target, found[target], world), jobs=_JOBS):
         goals.setdefault(outcome.unwrap(), []).append(outcome.item)
     plans = (
         make_plan(
@@ -66,7 +67,7 @@ def plan_rollback(way: Way, targets: Sequence[Target], world: World) -> tuple[Pr
             Reference(way.repository, digest=digest),
             group,
             world,
-            terms=Terms(way_back=known),
+            terms=Terms(way_back=known, near=_newest(found[target] for target in group)),
         )
         for (digest, known), group in goals.items()
     )
@@ -92,11 +93,21 @@ def ways_back(repository: Repository, target: Target, chain: Chain, world: World
             yield digest
 
 
-def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Digest, bool]:
+def _newest(found: Iterable[Chain]) -> tuple[Digest, ...]:
+    return tuple(
+        dict.fromkeys(entry.image for chain in found for entry in [*chain.entries[-1:], chain.current] if entry)
+    )
+
+
+def _goal(way: Way, target: Target, chain: Chain, world: World) -> tuple[Digest, bool]:
     """Returns where the target goes, and whether it was good there before."""
-    chain = ledger.chain(way.repository, target, near=[one for one in (way.leaving, way.to) if one])
     for broken in chain.breaks:
         world.events(Warned(target.name, f"the ledger of {way.repository} is broken: {broken}"))
+    if chain.untagged and way.to is None:
+        raise RefusedError(
+            f"roll back {way.repository} on {target.name}: its newest record is gone, so what it is at cannot be told",
+            hint="name the digest with --to (`imagepipe history` tells what was there)",
+        )
     current = chain.current
     done = current is not None and current.kind is RecordKind.ROLLBACK
     if way.leaving is not None and not _is_at(way.leaving, current, chain, done=done):
@@ -107,11 +118,6 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Diges
         )
     if way.to is not None:
         return way.to, any(entry.good and way.to in (entry.image, entry.digest) for entry in chain.entries)
-    if not chain.places and not chain.breaks and _lost(way.repository, target, world):
-        raise RefusedError(
-            f"roll back {way.repository} on {target.name}: its newest record is gone, so what it is at cannot be told",
-            hint="name the digest with --to (`imagepipe history` tells what was there)",
-        )
     if current is None:
         raise NotFoundError(
             f"roll back {way.repository} on {target.name}: no promotion to it is on record",
@@ -127,15 +133,6 @@ def _goal(way: Way, target: Target, ledger: Ledger, world: World) -> tuple[Diges
         f"roll back {way.repository} on {target.name}: nothing good is on record before {current.image}",
         hint="name the digest with --to, or promote another image",
     )
-
-
-def _lost(repository: Repository, target: Target, world: World) -> bool:
-    """Tells whether there are records of a target to which nothing leads any more; no where that cannot be asked."""
-    try:
-        (found,) = chains(repository, [target], world)
-    except UnavailableError:
-        return False
-    return bool(found.breaks)
 
 
 def _is_at(leaving: Digest, current: Entry | None, chain: Chain, *, done: bool) -> bool:

@@ -463,14 +463,37 @@ def test_a_rollback_does_not_guess_what_a_target_is_at_whose_newest_record_was_d
     assert "--to" in str(raised.value.hint)
     (done,) = yard.rollback(to=two.digest)
     assert done.plan.image.digest == two.digest
-    away = Yard()
-    world = replace(away.small.world(), tags=_away)
-    with pytest.raises(NotFoundError, match="no promotion to it is on record"):
-        plan_rollback(Way(BARE), [away.target], world)
 
 
-def _away(repository: Repository) -> list[str]:
-    raise UnavailableError(f"{repository} is away")
+@pytest.mark.parametrize("back", [1, 2, 3])
+def test_a_rollback_starts_from_the_newest_record_wherever_somebody_set_its_tag(back: int) -> None:
+    yard = Yard()
+    made = [yard.small.image(tag) for tag in ("1.0", "1.1", "1.2", "1.3")]
+    for manifest in made:
+        yard.promote(manifest)
+    entries = yard.chain().entries
+    yard.small.registry.tags[BARE, head_tag("vch-a")] = entries[-1 - back].record
+    (done,) = yard.rollback()
+    assert done.plan.image.digest == made[2].digest
+    chain = yard.chain()
+    assert where(chain) == [(number, "verified") for number in range(1, 6)]
+    assert not chain.breaks
+    assert not chain.notes
+    with pytest.raises(GateError, match=r"held since .* it burns"):
+        yard.promote(made[3])
+
+
+def test_a_hold_that_somebody_hid_by_setting_back_the_tag_stops_the_way_back_to_what_it_holds() -> None:
+    yard = Yard()
+    made = [yard.small.image(tag) for tag in ("1.0", "1.1", "1.2")]
+    for manifest in made:
+        yard.promote(manifest)
+    (done,) = yard.rollback()
+    yard.promote(made[0])
+    yard.small.registry.tags[BARE, head_tag("vch-a")] = yard.chain().entries[0].record
+    with pytest.raises(GateError, match=r"held since .* it burns"):
+        yard.rollback(to=made[2].digest)
+    assert done.record != yard.head()
 
 
 def test_an_image_whose_tag_moved_on_is_found_by_the_one_that_a_vch_pulled_it_by() -> None:

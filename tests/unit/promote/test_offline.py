@@ -297,7 +297,7 @@ def test_a_record_that_comes_after_a_later_promotion_changes_nothing_but_what_is
     assert "it stays there" in night.yard.warnings()
     between, after = LATER.at - timedelta(hours=1), LATER.at + timedelta(hours=1)
     world = night.yard.small.world()
-    told = [look_back([night.yard.target], [BARE], when, world, jobs=1)[0].images[0] for when in (between, after)]
+    told = [look_back([night.yard.target], [BARE], when, world)[0].images[0] for when in (between, after)]
     assert [(past.entry.image, past.entry.outcome) for past in told] == [
         (entry.image, "late"),
         (three.digest, "promoted"),

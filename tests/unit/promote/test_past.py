@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from imagepipe.model.host import Target
+from imagepipe.model.ledger import head_tag
 from imagepipe.promote.past import Past, look_back
 from tests.unit.promote.test_ledger import BARE, Yard
 
@@ -15,7 +16,7 @@ class Calendar:
 
     def at(self, moment: datetime, target: Target | None = None) -> Past:
         targets = [target or self.yard.target]
-        (past,) = look_back(targets, [BARE], moment, self.yard.small.world(), jobs=1)
+        (past,) = look_back(targets, [BARE], moment, self.yard.small.world())
         return past
 
     def times(self) -> list[datetime]:
@@ -52,6 +53,17 @@ def test_a_failure_changes_nothing_and_a_later_record_does_not_count_yet() -> No
     (image,) = calendar.at(START + timedelta(days=1)).images
     assert image.entry.image == one.digest
     assert calendar.at(calendar.times()[0] - timedelta(seconds=1)).images == ()
+
+
+def test_somebody_who_sets_back_the_tag_of_the_newest_record_changes_nothing_that_was() -> None:
+    calendar = Calendar()
+    yard = calendar.yard
+    made = [yard.small.image(tag) for tag in ("1.0", "1.1", "1.2")]
+    for manifest in made:
+        yard.promote(manifest)
+    yard.small.registry.tags[BARE, head_tag("vch-a")] = yard.chain().entries[0].record
+    (image,) = calendar.at(calendar.times()[-1]).images
+    assert image.entry.image == made[-1].digest
 
 
 def test_what_is_told_from_a_broken_chain_is_told_as_such() -> None:

@@ -85,6 +85,18 @@ def test_what_targets_are_at_and_would_go_back_to_is_needed(guarded: Guarded) ->
     assert guarded.needs(back=0) == {three: ["vch-a: current"], two: ["vch-b: current"]}
 
 
+def test_somebody_who_sets_back_the_tag_of_the_newest_record_frees_nothing(guarded: Guarded) -> None:
+    made = [guarded.small.image(tag) for tag in ("1.0", "1.1", "1.2", "1.3")]
+    heads, tag = list[Digest](), (BARE, head_tag("vch-a"))
+    for manifest in made:
+        guarded.promote(image=manifest)
+        heads.append(guarded.small.registry.tags[tag])
+    before = guarded.needs()
+    guarded.small.registry.tags[tag] = heads[0]
+    assert guarded.needs() == before
+    assert before[BARE.pin(made[-1].digest)] == ["vch-a: current"]
+
+
 def test_what_runs_is_needed_though_no_record_says_so(guarded: Guarded) -> None:
     guarded.promote("vch-a")
     stray = BARE.pin(guarded.small.registry.add_image(REPOSITORY).digest)
