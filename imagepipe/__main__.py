@@ -14,6 +14,8 @@ __all__ = ["main"]
 # What a command imports are some hundred thousand objects and no garbage: looking for it again and again, and once
 # more at the end, is a sixth of the time that `imagepipe verify` takes.
 _OBJECTS_BETWEEN_LOOKS = 50_000
+# Before these do anything else they wait until signatures can be proven: half of that goes on beside them.
+_PROVING = ("promote", "rollback", "verify")
 
 
 def main() -> None:
@@ -26,7 +28,16 @@ def main() -> None:
         return
     # httpx brings a command line of its own, with a highlighter for every language: a tenth of a second for nothing.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # what Python itself keeps for "not to be had"
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
+    # pydantic would look through every installed package for plugins of its own, and let them into all that is parsed.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    proving = "".join(sys.argv[1:2]) in _PROVING and "--help" not in sys.argv
     try:
+        if proving:
+            from imagepipe.signing import worker
+
+            if worker.begin():
+                return
         from imagepipe.cli.main import leave, run
     except KeyboardInterrupt:
         _interrupted()
@@ -34,8 +45,9 @@ def main() -> None:
 
     # What cancels a CI job: it ends as with Ctrl-C, and lets go what it holds on targets.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     code = run(sys.argv[1:])
+    if proving:
+        worker.end()
     gc.freeze()
     leave(code)
 

@@ -27,7 +27,6 @@ from imagepipe.promote.ports import World
 
 __all__ = ["Chain", "Ledger", "Place", "Standing", "entry_of"]
 
-
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 # Clocks of those who promote differ by less, or the newest record is only found by its tag.
 _SKEW: Final = timedelta(hours=2)
@@ -152,9 +151,9 @@ class Ledger:
         """Returns the same as it was when the target's records were first looked for."""
         return self._heads((repository, target)).record
 
-    def entries(self, image: Pinned, target: Target) -> tuple[Entry, ...]:
+    def entries(self, image: Pinned, target: Target) -> Sequence[Entry]:
         """Returns what the proven records at an image say of a target."""
-        return tuple(self._entries(image, target))
+        return self._entries(image, target)
 
     def current(self, repository: Repository, target: Target, newest: Entry | None) -> Entry | None:
         """Returns the newest record, from `newest` backwards, by which the target held its image."""
@@ -171,7 +170,7 @@ class Ledger:
         newest = self._newest(repository, target, head, near, since="")
         breaks, notes = [told] if told else [], list[str]()
         untagged = newest is not None and newest.link.sequence > 0 and head is None and not told
-        if newest is not None and untagged:
+        if newest and untagged:
             # Whoever is stopped while they make the first one leaves it without a tag, too.
             gone = f"the tag of the newest record is gone after sequence {newest.link.sequence}: records may be too"
             (breaks if newest.link.sequence > 1 else notes).append(gone)
@@ -257,9 +256,8 @@ class Ledger:
             return _Head(record)
         subject = manifest.subject if isinstance(manifest, Manifest) else None
         found = self._at(repository, target, Previous(record, subject.digest)) if subject else None
-        tag = repository.tagged(head_tag(target.name))
-        told = f"the tag of the newest record points at something else: {tag} at {record}"
-        return _Head(record, found, "" if found else told)
+        told = f"the tag of the newest record points at something else: {repository.tagged(head_tag(target.name))} at "
+        return _Head(record, found, "" if found else f"{told}{record}")
 
     def _at(self, repository: Repository, target: Target, place: Previous) -> Entry | None:
         """Returns one record; reads it alone unless all of its image's are read."""

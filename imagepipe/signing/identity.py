@@ -77,7 +77,7 @@ def ambient_token() -> str | None:
     Raises:
         IdentityError: There is a CI system, but it does not hand out a token.
     """
-    from imagepipe.signing.sealed import detect_credential  # late: sigstore takes 0.4 s to import
+    from imagepipe.signing.worker import detect_credential
 
     try:
         return within(_AMBIENT_TIMEOUT_S, "asking the CI system for an identity token", detect_credential)

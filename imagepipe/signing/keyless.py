@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from imagepipe.model.evidence import Bundle, Identity, Statement
 from imagepipe.signing.identity import IdentityTokens
 from imagepipe.signing.trust import SigstoreTrust
-
-if TYPE_CHECKING:
-    from imagepipe.signing.sealed import Certified
+from imagepipe.signing.worker import Certificate
 
 __all__ = ["KeylessSigner"]
 
@@ -36,7 +34,7 @@ class KeylessSigner:
         self._tokens = tokens
         self._trust = trust
         self._timeout_s = timeout_s
-        self._certified: Certified | None = None
+        self._certificate: Certificate | None = None
 
     def prepare(self) -> None:
         """Gets a certificate beforehand: what is signed while it lives is signed under it, even if the token ends.
@@ -46,7 +44,7 @@ class KeylessSigner:
             UnavailableError: The certificate authority is away or breaks.
             SettingsError: The trust file cannot be used for signing.
         """
-        self._certified = self._new()
+        self._certificate = self._new()
 
     def signatory(self) -> Identity:
         """Returns whom the certificate names or would name.
@@ -54,8 +52,8 @@ class KeylessSigner:
         Raises:
             IdentityError: No identity can be had, or it has expired.
         """
-        certified = self._living()
-        return certified.signatory if certified else self._tokens.token().signatory
+        certificate = self._living()
+        return certificate.signatory if certificate else self._tokens.token().signatory
 
     def expires_at(self) -> datetime:
         """Returns when the identity token ends; raises as `signatory`."""
@@ -69,18 +67,15 @@ class KeylessSigner:
             UnavailableError: The certificate authority or the log is away or breaks.
             SettingsError: The trust file cannot be used for signing.
         """
-        certified = self._living()
+        certificate = self._living()
         if not statements:
             return ()
         payloads = [statement.payload for statement in statements]
-        return tuple(Bundle(raw) for raw in (certified or self._new()).sign(payloads))
+        return tuple(Bundle(raw) for raw in (certificate or self._new()).sign(payloads))
 
-    def _living(self) -> Certified | None:
-        certified = self._certified
-        return certified if certified is not None and certified.left_s() >= _LEAST_S else None
+    def _living(self) -> Certificate | None:
+        certificate = self._certificate
+        return certificate if certificate is not None and certificate.left_s() >= _LEAST_S else None
 
-    def _new(self) -> Certified:
-        token = self._tokens.token()
-        from imagepipe.signing.sealed import Certified  # late: sigstore takes 0.4 s to import
-
-        return Certified(self._trust, token, self._timeout_s)
+    def _new(self) -> Certificate:
+        return Certificate(self._trust, self._tokens.token(), self._timeout_s)

@@ -6,7 +6,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from imagepipe.errors import VerificationError
 from imagepipe.fanout import begin
@@ -14,9 +13,7 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import Bundle, Identity, PublicKey, Signatory, VerifiedStatement
 from imagepipe.signing.claims import Signed, proven_statement
 from imagepipe.signing.trust import SigstoreTrust
-
-if TYPE_CHECKING:
-    from imagepipe.signing.sealed import KeylessProver
+from imagepipe.signing.worker import Prover
 
 __all__ = ["SigstoreVerifier"]
 
@@ -32,7 +29,7 @@ class SigstoreVerifier:
 
     def __init__(self, *, trust: SigstoreTrust) -> None:
         self._trust = trust
-        self._begun: Callable[[], KeylessProver] | None = None
+        self._begun: Callable[[], Prover] | None = None
 
     def prepare(self) -> None:
         """Begins to load what keyless bundles are proven with: a tenth of a second, and the public Sigstore's refresh.
@@ -72,13 +69,11 @@ class SigstoreVerifier:
         raise _summary(refusals)
 
     @cached_property
-    def _keyless(self) -> "KeylessProver":
+    def _keyless(self) -> Prover:
         return self._begun() if self._begun else self._load()
 
-    def _load(self) -> "KeylessProver":
-        from imagepipe.signing.sealed import KeylessProver  # late: sigstore takes 0.1 s to import
-
-        return KeylessProver(self._trust)
+    def _load(self) -> Prover:
+        return Prover(self._trust)
 
 
 def _with_keys(raw: bytes, keys: Sequence[PublicKey]) -> Signed:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagepipe import __version__
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, SettingsError, UsageError
+from imagepipe.fanout import begin
 from imagepipe.model.reference import Pinned, Reference, Repository
 from imagepipe.wiring.adapters import Adapters, SystemClock
 
@@ -177,6 +179,7 @@ class Wiring(Adapters):
         from imagepipe.promote.ports import World
         from imagepipe.promote.sharing import SharedLocks
         from imagepipe.registry.copying import RegistryCopier
+        from imagepipe.signing import worker
         from imagepipe.wiring.explaining import ExplainedCopier
 
         machine = TargetLocks.of(self._environ, self._settings.timeouts.lock_s)
@@ -203,6 +206,9 @@ class Wiring(Adapters):
         if any(isinstance(who, Identity) for who in self.all_signatories):
             # Last: two threads that import the same thing could wait for each other.
             self._verifier.prepare()
+            if worker.begun() is not None:
+                # What proves signatures comes from elsewhere: meanwhile there is time for what asks the targets.
+                begin(lambda: import_module("imagepipe.engine.lock"))
         return world
 
     def offline(self, world: World) -> Offline:

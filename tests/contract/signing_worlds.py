@@ -1,6 +1,10 @@
 """Every way of signing, each with the same few doors, so that one suite can hold all of them to account."""
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -12,12 +16,14 @@ from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import SIGNATURE_PREDICATE, Bundle, Identity, Signatory, Statement
 from imagepipe.model.reference import Pinned
 from imagepipe.ports import Signer, Verifier
+from imagepipe.signing import worker
 from imagepipe.signing.claims import Envelope
 from imagepipe.signing.identity import IdentityTokens
 from imagepipe.signing.key import KeySigner
 from imagepipe.signing.keyless import KeylessSigner
 from imagepipe.signing.trust import SigstoreTrust
 from imagepipe.signing.verifier import SigstoreVerifier
+from imagepipe.signing.worker import Worker, serve
 from tests.contract.signing_memory import MemorySigner, MemoryVerifier
 from tests.contract.sigstore_server import EMAIL_CLAIMS, Sigstore
 
@@ -129,6 +135,21 @@ class KeylessWorld:
 
     def with_payload(self, bundle: Bundle, payload_b64: str) -> Bundle:
         return _with_dsse_payload(bundle, payload_b64)
+
+
+@contextmanager
+def worked_for() -> Iterator[Worker]:
+    """Lets this process ask a worker, which is a thread here: what goes to and fro is the same."""
+    ours, theirs = socket.socketpair()
+    serving = threading.Thread(target=serve, args=[theirs])
+    serving.start()
+    asked = Worker(ours)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "_BEGUN", [asked])
+        yield asked
+    asked.end()
+    serving.join(timeout=10)
+    theirs.close()
 
 
 class _Anything(dsse.Statement):

@@ -19,7 +19,7 @@ from imagepipe.model.evidence import (
     PublicKey,
     VerifiedStatement,
 )
-from imagepipe.signing import sealed
+from imagepipe.signing import worker
 from imagepipe.signing.identity import IdentityTokens
 from imagepipe.signing.keyless import KeylessSigner
 from tests.contract.signing_memory import MemorySigner
@@ -33,6 +33,7 @@ from tests.contract.signing_worlds import (
     World,
     statement,
     trusted,
+    worked_for,
 )
 from tests.contract.sigstore_server import EMAIL_CLAIMS, Sigstore, served
 
@@ -45,11 +46,15 @@ def sigstore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sigstore]:
             yield running
 
 
-@pytest.fixture(params=["memory", "key", "keyless"])
-def world(request: pytest.FixtureRequest) -> World:
-    if request.param == "keyless":
-        return KeylessWorld(request.getfixturevalue("sigstore"))
-    return MemoryWorld() if request.param == "memory" else KeyWorld()
+@pytest.fixture(params=["memory", "key", "keyless", "keyless, by a worker"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "keyless, by a worker":
+        with worked_for():
+            yield KeylessWorld(request.getfixturevalue("sigstore"))
+    elif request.param == "keyless":
+        yield KeylessWorld(request.getfixturevalue("sigstore"))
+    else:
+        yield MemoryWorld() if request.param == "memory" else KeyWorld()
 
 
 def verified(world: World, bundle: Bundle, *signatories: Identity | PublicKey) -> VerifiedStatement:
@@ -243,10 +248,39 @@ def test_a_certificate_that_is_about_to_end_is_not_signed_with(
     signer.prepare()
     (before,) = signer.sign([statement()])
     passed = monotonic() + timedelta(minutes=9, seconds=10).total_seconds()
-    monkeypatch.setattr(sealed, "monotonic", lambda: passed)
+    monkeypatch.setattr(worker, "monotonic", lambda: passed)
     (after,) = signer.sign([statement()])
     assert certificate_of(before) != certificate_of(after)
     assert verified(keyless, after, signer.signatory()).signatory == signer.signatory()
+
+
+def test_what_a_worker_proves_and_refuses_is_what_would_be_here(keyless: KeylessWorld) -> None:
+    (bundle,) = keyless.signer.sign([statement()])
+    eve = Identity("eve@example.com", keyless.sigstore.url)
+    with pytest.raises(VerificationError) as here:
+        verified(keyless, bundle, eve)
+    with worked_for() as asked:
+        ours = keyless.verifier
+        assert ours.verify(bundle, HELLO.digest, SIGNATURE_PREDICATE, trusted(keyless.signer)).signed_at
+        with pytest.raises(VerificationError) as there:
+            ours.verify(bundle, HELLO.digest, SIGNATURE_PREDICATE, [eve])
+        assert worker.begun() is asked
+    assert (there.value.message, there.value.hint) == (here.value.message, here.value.hint)
+
+
+def test_a_worker_that_dies_is_done_without(keyless: KeylessWorld) -> None:
+    with worked_for() as asked:
+        signer, verifier, who = keyless.signer, keyless.verifier, trusted(keyless.signer)
+        signer.prepare()
+        (before,) = signer.sign([statement()])
+        assert verifier.verify(before, HELLO.digest, SIGNATURE_PREDICATE, who)
+        asked.end()
+        (after,) = signer.sign([statement()])
+        (again,) = signer.sign([statement()])
+        assert verifier.verify(after, HELLO.digest, SIGNATURE_PREDICATE, who)
+        assert verifier.verify(after, HELLO.digest, SIGNATURE_PREDICATE, who)
+        assert keyless.verifier.verify(again, HELLO.digest, SIGNATURE_PREDICATE, who)
+    assert certificate_of(before) != certificate_of(after) == certificate_of(again), "the key went with the worker"
 
 
 def test_the_refusal_names_who_signed_and_who_vouched(keyless: KeylessWorld) -> None:

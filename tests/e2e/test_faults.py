@@ -1,10 +1,13 @@
 """What breaks in the middle of a promotion: nothing is lost, the report is true, and the same command heals it."""
 
 import json
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +75,21 @@ def arrived(box: Box, cli: Cli, image: str, run: Run, *targets: str) -> None:
     again = cli.run(*promote(image, *targets)).ok().json()
     assert (outcomes(again), again["record"]) == (dict.fromkeys(targets, "present"), run.json()["record"])
     assert chains(cli, image) == dict.fromkeys(targets, 1)
+
+
+def test_what_proves_and_signs_may_be_killed_in_the_middle(box: Box, cli: Cli, image: str) -> None:
+    killed = list[int]()
+
+    def kill(process: "subprocess.Popen[str]") -> None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == min(len(os.sched_getaffinity(0)) - 1, 1), "one, where there is a processor for it"
+        for pid in map(int, children):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    run = cli.disturbed(*promote(image, "engine-a"), when=r"^-> promote ", act=kill)
+    arrived(box, cli, image, run, "engine-a")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in killed)
 
 
 def test_a_registry_that_restarts_during_a_pull_is_outlasted(box: Box, cli: Cli, image: str) -> None:
