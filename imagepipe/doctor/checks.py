@@ -79,6 +79,7 @@ def examine(
     outcomes = fanout.each(targets, lambda target: _target(target, around, world), jobs=jobs)
     hosts = [finding for outcome in outcomes for finding in outcome.unwrap()[0]]
     well = [one for _, one in (outcome.unwrap() for outcome in outcomes) if one is not None]
+    hosts += _twice(well)
     sites = list(examine_sites(world.sites, world.clock.now, for_vch=for_vch))
     broken = {one.subject for one in sites if one.level is Level.FAIL and one.check == "tls"}
     # One cause is told once: what cannot be reached over TLS cannot be asked either.
@@ -87,6 +88,25 @@ def examine(
         harbor = []
     takes = [finding for image in images for finding in examine_image(image, well, world.source, world.old_clients)]
     return (*sites, *source, *harbor, *_signing(world), *_build_host(world), *hosts, *takes)
+
+
+def _twice(well: Sequence[Examined]) -> Iterator[Finding]:
+    """Yields targets that are one host: what is on record of one is not known of the other.
+
+    VCHs of several vCenters may bear one name, and engines that were cloned one id, so that this is a warning.
+    """
+    first = dict[tuple[TargetKind, str], Target]()
+    for one in well:
+        other = first.setdefault((one.info.kind, one.info.host_id), one.target)
+        if one.info.host_id and other != one.target:
+            by = "name" if one.info.kind is TargetKind.VCH else "id"
+            yield Finding(
+                one.target.name,
+                "host",
+                Level.WARN,
+                f"the same {by} as {other.name}: {one.info.host_id}; a rollback of one is not known of the other",
+                f"promote by one name only: imagepipe targets remove {one.target.name}, if both are one host",
+            )
 
 
 def _harbor(world: DoctorWorld) -> tuple[list[Finding], str | None]:

@@ -19,6 +19,7 @@ from imagepipe.model.evidence import TrustPolicy
 from imagepipe.model.host import HostFacts, HostInfo, Target, TargetKind
 from imagepipe.ports import ContainerHost
 from imagepipe.ports.diagnosis import HostInspector
+from imagepipe.ports.locking import HostLock
 
 __all__ = ["Examined", "Patient", "Surroundings", "examine_target", "major"]
 
@@ -38,6 +39,7 @@ class Patient:
 
     host: ContainerHost
     inspector: HostInspector
+    lock: HostLock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ def examine_target(target: Target, patient: Patient, around: Surroundings) -> tu
         _policy(target, around),
     ]
     findings.extend(_security(target, patient, facts, around.now))
+    findings.extend(_lock(target, patient.lock))
     findings.extend(_vch(target, info, facts, around) if info.kind is TargetKind.VCH else _engine(target, facts))
     return findings, Examined(target, info, facts)
 
@@ -121,6 +124,23 @@ def _security(target: Target, patient: Patient, facts: HostFacts, now: datetime)
         yield _pin(target)
     if facts.system_time is not None:
         yield security.clock(target.name, facts.system_time, now)
+
+
+def _lock(target: Target, lock: HostLock) -> Iterator[Finding]:
+    """Yields who holds the target's lock: nobody, as a rule."""
+    try:
+        holder = lock.holder()
+    except ImagepipeError as error:
+        yield failed(target.name, "lock", error)
+        return
+    if holder is not None:
+        yield Finding(
+            target.name,
+            "lock",
+            Level.NOTE,
+            f"a promotion holds it: {holder}",
+            "wait until it is done; if it is gone for good, promote with --break-lock and --reason",
+        )
 
 
 def _own(target: Target, patient: Patient, now: datetime) -> Iterator[Finding]:

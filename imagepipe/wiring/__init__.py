@@ -263,9 +263,11 @@ class Wiring(Adapters):
         from imagepipe.engine.host import EngineHost
         from imagepipe.engine.identity import Pin
         from imagepipe.engine.inspector import EngineInspector
+        from imagepipe.engine.lock import EngineLock
 
         endpoint = self._endpoint(target.host, target.cert_path, Pin.of(target))
-        return Patient(EngineHost(endpoint), EngineInspector(endpoint, target.cert_path, self._clock))
+        lock = EngineLock(endpoint, target.kind)
+        return Patient(EngineHost(endpoint), EngineInspector(endpoint, target.cert_path, self._clock), lock)
 
     def _projects(self, images: Sequence[Reference]) -> tuple[str, ...]:
         """Returns the projects of images and of the pipelines here; those that cannot be read are `plan`'s to tell."""

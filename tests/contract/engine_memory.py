@@ -125,6 +125,7 @@ class MemoryHost:
         self.registry = registry
         self.name = name
         self.whitelist = whitelist
+        self.host_id = name
         self.faults = HostFaults()
         self.images: set[Pinned] = set()
         self.pulled: list[Reference] = []
@@ -140,6 +141,7 @@ class MemoryHost:
             api_version="1.25" if self.kind is TargetKind.VCH else "1.41",
             ready=not self.faults.not_ready,
             whitelist=self.whitelist,
+            host_id=self.host_id,
         )
 
     def holds(self, image: Pinned) -> bool:

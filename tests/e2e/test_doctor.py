@@ -46,6 +46,19 @@ def test_a_well_sandbox_is_told_in_one_run_and_nothing_is_changed(box: Box, cli:
     assert [box.host(name).containers() for name in box.document["targets"]] == before
 
 
+def test_two_names_for_one_host_are_told(box: Box, cli: Cli) -> None:
+    rows = {name: box.document["targets"][name] for name in ("vch-a", "engine-a")}
+    changes = {
+        f"targets.{name}-too.{key}": value
+        for name, row in rows.items()
+        for key, value in {**{key: row[key] for key in ("kind", "host", "cert_path")}, "policy": "sandbox"}.items()
+    }
+    found = examined(cli, "vch-a", "vch-a-too", "engine-a", "engine-a-too", config=box.config(changes), code=0)
+    assert {key for key in found if key[1] == "host"} == {("vch-a-too", "host"), ("engine-a-too", "host")}
+    assert "the same name as vch-a: vch-a;" in found["vch-a-too", "host"]["detail"]
+    assert "the same id as engine-a: " in found["engine-a-too", "host"]["detail"]
+
+
 def test_a_target_of_another_authority_is_told_by_the_authoritys_name(box: Box, cli: Cli) -> None:
     other = box.document["targets"]["vch-b"]["cert_path"]
     names = ("vch-a", "engine-a")

@@ -1,5 +1,6 @@
 """Two machines at one target: one waits, one that was killed is told of, and its lock is broken with a reason only."""
 
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,13 @@ def test_a_lock_that_a_killed_machine_left_is_broken_with_a_reason_that_goes_on_
     impatient = {**elsewhere, "IMAGEPIPE_TIMEOUTS__LOCK_S": "1"}
     held = r"lock target vch-a: another promotion holds it for .*: \S+@\S+, process \d+, since 20.*; waited 1 s"
     cli.run(*argv, env=impatient).fails(8, held, hint="--break-lock", kind="unavailable")
+    told = cli.run("doctor", *TARGETS, "--json", env=elsewhere).ok().json()["findings"]
+    found = {one["subject"]: one for one in told if one["check"] == "lock"}
+    assert set(found) == set(TARGETS)
+    assert all(
+        re.match(r"a promotion holds it: \S+@\S+, process \d+, since 20", one["detail"]) for one in found.values()
+    )
+    assert all("--break-lock" in one["hint"] for one in found.values())
     back = ("rollback", "es-sandbox/left-locked", "--on", "vch-a", "--to", image.partition("@")[2], "--yes", "--json")
     cli.run(*back, env=impatient).fails(8, "lock target vch-a", hint="--break-lock", kind="unavailable")
     cli.run(*argv, "--break-lock", env=impatient).fails(2, "--break-lock goes on record", hint="--reason", kind="usage")

@@ -16,7 +16,8 @@ from imagepipe.model.reference import Reference
 from imagepipe.ports import ContainerHost
 from imagepipe.ports.administration import Administration
 from imagepipe.ports.diagnosis import PerishableSigner
-from tests.contract.engine_memory import MemoryHost
+from imagepipe.ports.locking import HostLock
+from tests.contract.engine_memory import MemoryHost, MemoryLock
 from tests.contract.harbor_memory import MemoryHarbor
 from tests.contract.registry_memory import MemoryRegistry
 from tests.unit.promote.world import CI, SteppingClock
@@ -121,6 +122,7 @@ class Clinic:
     def __post_init__(self) -> None:
         self.patient = MemoryHost(self.kind, self.registry)
         self.builder = MemoryHost(self.build_kind, self.registry)
+        self.lock: HostLock = MemoryLock()
         self.info: HostInfo | None = None
 
     def examine(self, *targets: Target, images: Sequence[str] = ()) -> dict[tuple[str, str], Finding]:
@@ -148,7 +150,7 @@ class Clinic:
     def connect(self, target: Target) -> Patient:
         if self.connect_failure is not None:
             raise self.connect_failure
-        return Patient(self.patient, self.inspected)
+        return Patient(self.patient, self.inspected, self.lock)
 
     def _administration(self) -> Administration:
         return self.harbor.administration()

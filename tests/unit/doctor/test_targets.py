@@ -7,7 +7,8 @@ from imagepipe.doctor.finding import Level
 from imagepipe.errors import CredentialsError, HostChangedError, ImagepipeError, SettingsError, UnavailableError
 from imagepipe.model.certificate import TlsLook
 from imagepipe.model.host import HostFacts, HostInfo, TargetKind
-from tests.contract.engine_memory import MemoryHost
+from imagepipe.model.lock import Holder
+from tests.contract.engine_memory import MemoryHost, MemoryLock
 from tests.unit.doctor.clinic import NOW, VCH, Clinic, Inspected, certificate
 
 
@@ -174,3 +175,37 @@ def test_a_vch_of_an_odd_api_or_an_old_version_is_warned_of() -> None:
     clinic.patient = Old(TargetKind.VCH, clinic.registry)
     found = clinic.examine(VCH)
     assert found["vch-a", "api version"].level is found["vch-a", "version"].level is Level.WARN
+
+
+def test_a_lock_is_told_with_its_holder_and_the_way_out() -> None:
+    clinic = Clinic()
+    assert ("vch-a", "lock") not in clinic.examine(VCH)
+    clinic.lock.take(Holder("n1", "dana@ops-1, process 7", "m1/f1", "2026-01-02T03:04:05+00:00"))
+    found = clinic.examine(VCH)["vch-a", "lock"]
+    assert found.level is Level.NOTE
+    assert found.detail == "a promotion holds it: dana@ops-1, process 7, since 2026-01-02T03:04:05+00:00"
+    assert "--break-lock" in str(found.hint)
+
+
+def test_a_lock_that_cannot_be_looked_at_is_told_as_such() -> None:
+    class Odd(MemoryLock):
+        def holder(self) -> Holder | None:
+            raise UnavailableError("no volume store")
+
+    clinic = Clinic()
+    clinic.lock = Odd()
+    assert clinic.examine(VCH)["vch-a", "lock"].level is Level.FAIL
+
+
+@pytest.mark.parametrize("kind", list(TargetKind))
+def test_two_names_for_one_host_are_warned_of(kind: TargetKind) -> None:
+    clinic = Clinic(kind=kind)
+    one, two = replace(VCH, kind=kind), replace(VCH, kind=kind, name="vch-z", host="tcp://10.0.0.1:2376")
+    found = clinic.examine(one, two)
+    assert found["vch-z", "host"].level is Level.WARN
+    by = "name" if kind is TargetKind.VCH else "id"
+    assert found["vch-z", "host"].detail.startswith(f"the same {by} as vch-a: memory-host; ")
+    assert "imagepipe targets remove vch-z" in str(found["vch-z", "host"].hint)
+    assert ("vch-a", "host") not in found
+    clinic.patient.host_id = ""
+    assert ("vch-z", "host") not in clinic.examine(one, two), "who says nothing is nobody"
