@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from importlib import import_module
 
 __all__ = ["main"]
 
@@ -16,6 +17,8 @@ __all__ = ["main"]
 _OBJECTS_BETWEEN_LOOKS = 50_000
 # Before these do anything else they wait until signatures can be proven: half of that goes on beside them.
 _PROVING = ("promote", "rollback", "verify")
+# What they and their worker take long to import: once, before they part.
+_BOTH = ("pydantic.main", "pydantic.types")
 
 
 def main() -> None:
@@ -36,6 +39,8 @@ def main() -> None:
         if proving:
             from imagepipe.signing import worker
 
+            for name in _BOTH:
+                import_module(name)
             if worker.begin():
                 return
         from imagepipe.cli.main import leave, run
