@@ -76,6 +76,27 @@ def test_going_back_twice_goes_one_step(ledger: Ledger) -> None:
     assert ledger.rollback("--to", digest(one))["targets"][0]["image"] == one
 
 
+def test_who_may_push_cannot_steer_a_rollback_nor_hide_what_it_left(ledger: Ledger) -> None:
+    targets, registry = ("vch-a", "engine-a"), ledger.box.registry
+    _, two, three = images = [ledger.version(f"{page}\n") for page in ("one", "two", "three")]
+    first, *_ = [ledger.promote(image, *targets)["record"] for image in images]
+    for target in targets:
+        old = registry.manifest(ledger.repository, first)
+        registry.put_manifest(ledger.repository, f"imagepipe-head.{target}", old, json.loads(old)["mediaType"])
+        assert registry.digest(ledger.repository, f"imagepipe-head.{target}") == first
+    done = ledger.rollback(targets=targets)
+    assert [(row["target"], row["image"]) for row in done["targets"]] == [(target, two) for target in targets]
+    chains = {row["target"]: row for row in ledger.history()["chains"]}
+    for target in targets:
+        assert (chains[target]["intact"], chains[target]["records"], chains[target]["current"]) == (
+            True,
+            4,
+            digest(two),
+        )
+    again = ("promote", three, "--to", "vch-a", "--to", "engine-a", "--yes")
+    ledger.cli.run(*again).fails(6, r"hold \(vch-a\): held since .*; hold \(engine-a\): held since ", kind="gate")
+
+
 def test_a_rejected_image_goes_nowhere_and_is_not_gone_back_to(ledger: Ledger) -> None:
     one, two, three = (ledger.version(f"{page}\n") for page in ("one", "two", "three"))
     for image in (one, two, three):
