@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-from importlib import import_module
 
 __all__ = ["main"]
 
@@ -37,6 +36,8 @@ def main() -> None:
     proving = "".join(sys.argv[1:2]) in _PROVING and "--help" not in sys.argv
     try:
         if proving:
+            from importlib import import_module
+
             from imagepipe.signing import worker
 
             for name in _BOTH:

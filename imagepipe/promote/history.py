@@ -6,12 +6,14 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from heapq import merge
 from typing import Any, Final
 
 from imagepipe import fanout
 from imagepipe.errors import NotFoundError
+from imagepipe.events import step
 from imagepipe.evidence.reader import EvidenceReader, Finding
 from imagepipe.model import media
 from imagepipe.model.copying import RESERVED, other_name
@@ -43,6 +45,8 @@ _KINDS: Final = {
 # What every image has of its own, or what a chain holds already; the rest is what somebody decided about an image.
 _USUAL: Final = (PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, PROMOTION_PREDICATE)
 _JOBS: Final = 8
+# So many tags take a second or two, and somebody may wait at a terminal.
+_MANY: Final = 100
 # Times are whole seconds: of two things in one, what is named first here came first. All else is about what was built.
 _ORDER: Final = ("approval", "promotion", "rejection", "rollback")
 # Where each kind of statement says when it was made.
@@ -175,15 +179,16 @@ def chains(
         return [outcome.unwrap() for outcome in outcomes]
 
     seen = dict.fromkeys(near) | dict.fromkeys(place.image for chain in followed(near) for place in chain.places)
-    seen |= dict.fromkeys(_tagged(repository, seen, world))
-    looks = [(target, repository.pin(image)) for target in targets for image in seen]
-    fanout.each(looks, lambda look: ledger.entries(look[1], look[0]), jobs=_JOBS)  # the chains come by them one by one
+    tags = world.tags(repository)
+    with step(world.events, "look", f"{repository}: {len(tags)} tags") if len(tags) > _MANY else nullcontext():
+        seen |= dict.fromkeys(_tagged(repository, tags, seen, world))
+        looks = [(target, repository.pin(image)) for target in targets for image in seen]
+        fanout.each(looks, lambda look: ledger.entries(look[1], look[0]), jobs=_JOBS)  # chains come by them one by one
     return tuple(followed(list(seen)))
 
 
-def _tagged(repository: Repository, seen: Iterable[Digest], world: World) -> tuple[Digest, ...]:
+def _tagged(repository: Repository, tags: Sequence[str], seen: Iterable[Digest], world: World) -> tuple[Digest, ...]:
     """Returns the images that have a tag, other than those seen: each is asked for by one tag of it, if that can be."""
-    tags = world.tags(repository)
     found = _pointed_at(repository, [tag for tag in tags if not RESERVED.fullmatch(tag)], world)
     known = {repository.pin(digest).carrier.tag for digest in (*seen, *found)}
     # An image whose other tags have moved on has the one left that hosts pulled it by.

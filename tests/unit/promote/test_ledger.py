@@ -17,7 +17,7 @@ from imagepipe.errors import (
     StalePlanError,
     UnavailableError,
 )
-from imagepipe.events import Warned
+from imagepipe.events import StepFinished, Warned
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
 from imagepipe.model.evidence import (
@@ -524,6 +524,17 @@ def test_records_that_somebody_hid_by_setting_back_the_tag_of_the_newest_are_tol
     chain = yard.chain()
     assert where(chain) == [(1, "verified"), (2, "verified"), (3, "verified")]
     assert chain.notes == ("the tag of the newest record is behind, at sequence 1",)
+
+
+@pytest.mark.parametrize(("tags", "told"), [(100, []), (101, [f"{REPOSITORY}: 101 tags"])])
+def test_who_waits_for_many_tags_to_be_looked_at_is_told(tags: int, told: list[str]) -> None:
+    yard = Yard()
+    yard.promote(one := yard.small.image("1.0"))
+    for number in range(tags - len(yard.small.registry.tags)):
+        yard.small.registry.tags[BARE, f"b{number}"] = one.digest
+    yard.small.events.clear()
+    assert where(yard.chain()) == [(1, "verified")]
+    assert [one.subject for one in yard.small.events if isinstance(one, StepFinished)] == told
 
 
 def test_a_record_by_a_stranger_is_no_place_in_the_chain() -> None:
