@@ -25,6 +25,7 @@ _IDLE_S = 0.2  # a thread that has nothing left to do ends by itself at once
 # The commands of each module, in the order of the help: whoever names one waits for no other's.
 COMMANDS: Final[Mapping[str, Sequence[str]]] = {
     "run_command": ("run", "schema"),
+    "planning": ("plan",),
     "promotion": ("promote",),
     "approval": ("approve",),
     "protection": ("protect",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from imagepipe.cli.session import Session, error_body
 from imagepipe.errors import ImagepipeError, InputError, PartialError, UsageError
 
 if TYPE_CHECKING:
+    from imagepipe.build.planning import Planned
     from imagepipe.fanout import Outcome
     from imagepipe.model.pipeline import Pipeline
     from imagepipe.model.result import RunResult
@@ -34,6 +36,12 @@ def run(
     ] = None,
     file: Annotated[
         list[Path] | None, typer.Option("--file", "-f", help="A pipeline file; may be repeated.", show_default=False)
+    ] = None,
+    changed_since: Annotated[
+        str | None,
+        typer.Option(
+            "--changed-since", metavar="REV", help="Only what changed since then; see `plan`.", show_default=False
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Pipelines at once.", show_default=False)
@@ -58,12 +66,17 @@ def run(
 
     Prints one line per image: its pinned reference.
     """
+    from imagepipe.build.planning import select
+
     for file_out in (metadata_file, dotenv):
         _check_folder(file_out)
     settings = session.settings(build__jobs=jobs)
     wiring = session.wiring(settings)
     pipelines = wiring.pipelines([*(pipeline or ()), *(str(path) for path in file or ())], assign or ())
-    outcomes = wiring.run(pipelines, tags=tuple(tag or ()), push=not no_push, sign=not no_sign and not no_push)
+    if changed_since is not None:
+        pipelines = _only(session, select(pipelines, changed_since, source=wiring.source_control))
+    wants = {"push": not no_push, "sign": not no_sign and not no_push}
+    outcomes = wiring.run(pipelines, tags=tuple(tag or ()), **wants) if pipelines else ()
     error = _failure(outcomes)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     try:
@@ -74,7 +87,7 @@ def run(
         _tell_github(results)
     except InputError as unwritten:
         error = error or unwritten  # the images are there, and whoever waits for their names on stdout gets them
-    if results:
+    if results or (session.as_json and not outcomes):
         text = "\n".join(str(one.image or _image_id(one)) for one in results)
         session.answer(run_document(outcomes, error), text)
     if error is not None:
@@ -88,6 +101,13 @@ def schema(session: Session, name: Annotated[str, typer.Argument(help="pipeline 
 
     document = json_schema(name)
     session.answer(document, json.dumps(document, indent=2))
+
+
+def _only(session: Session, planned: Sequence[Planned]) -> tuple[Pipeline, ...]:
+    """Returns what is built, and says what is not."""
+    for left in (one for one in planned if not one.builds):
+        session.say(f"left out {left.pipeline.name}: {left.why}")
+    return tuple(one.pipeline for one in planned if one.builds)
 
 
 def run_document(outcomes: tuple[Outcome[Pipeline, RunResult], ...], error: ImagepipeError | None) -> dict[str, Any]:

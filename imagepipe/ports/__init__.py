@@ -54,11 +54,20 @@ class SourceControl(Protocol):
         """Returns where the work tree round `path` stands, or None outside one."""
         ...
 
-    def changed_since(self, path: Path, revision: str) -> tuple[str, ...]:
+    def changed_since(
+        self, path: Path, revision: str, *, globs: Sequence[str] = (), places: Sequence[Path] = ()
+    ) -> tuple[str, ...]:
         """Returns the files changed since a revision, uncommitted ones included, relative to the work tree's root.
+
+        Args:
+            path: Where in the work tree we are.
+            revision: What it is held against.
+            globs: Which files count, relative to `path`; `**` stands for any folders.
+            places: Files and folders that count, absolute. Without globs and places all of the work tree does.
 
         Raises:
             NotFoundError: The revision is unknown.
+            InputError: What counts lies outside the work tree.
         """
         ...
 

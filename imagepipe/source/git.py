@@ -6,7 +6,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,13 +71,22 @@ class Git:
             root=root,
         )
 
-    def changed_since(self, path: Path, revision: str) -> tuple[str, ...]:
+    def changed_since(
+        self, path: Path, revision: str, *, globs: Sequence[str] = (), places: Sequence[Path] = ()
+    ) -> tuple[str, ...]:
         """Returns the files changed since a revision, uncommitted and untracked ones too, relative to the root, sorted.
 
         A renamed file counts under both names; an ignored one does not count.
 
+        Args:
+            path: Where in the work tree we are.
+            revision: What it is held against.
+            globs: Which files count, relative to `path`; `**` stands for any folders, and a folder for all in it.
+            places: Files and folders that count, absolute. Without globs and places all of the work tree does.
+
         Raises:
             NotFoundError: The revision is unknown, or `path` is in no work tree.
+            InputError: git cannot compare them: a glob leads out of the work tree, for instance.
             DeadlineError: git did not answer in time.
         """
         root = self._root(path)
@@ -91,10 +100,14 @@ class Git:
                 f"revision {revision!r} is unknown in {root}",
                 hint="correct it, or fetch more history (a shallow clone has only the last commits)",
             )
-        changed = self._ask(root, "diff", "--name-only", "--no-renames", "--no-relative", "--no-ext-diff", "-z", commit)
-        untracked = self._ask(root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z")
+        # Source: gitglossary(7) "pathspec"
+        only = [*(f":(glob){glob}" for glob in globs), *(f":(literal){place}" for place in places)] or [":/"]
+        folder, options = path if path.is_dir() else path.parent, ("--no-renames", "--no-relative", "--no-ext-diff")
+        changed = self._ask(folder, "diff", "--name-only", *options, "-z", commit, "--", *only)
+        untracked = self._ask(folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *only)
         if changed is None or untracked is None:
-            raise InputError(f"{root}: git cannot compare it with {revision!r}", hint="run git diff there to see why")
+            what = f"{', '.join(globs)} in {folder}" if globs else str(root)
+            raise InputError(f"git cannot compare {what} with {revision!r}", hint="run git diff there to see why")
         return tuple(sorted({name for name in f"{changed}\0{untracked}".split("\0") if name}))
 
     def _root(self, path: Path) -> Path | None:

@@ -142,7 +142,6 @@ class Wiring(Adapters):
         from imagepipe.engine.builder import EngineBuilder
         from imagepipe.engine.pusher import EnginePusher
         from imagepipe.source import ci
-        from imagepipe.source.git import Git
         from imagepipe.wiring.explaining import ExplainedPusher
 
         endpoint = self._endpoint(self._settings.build.host, None)
@@ -154,7 +153,7 @@ class Wiring(Adapters):
             source=self.registry,
             sink=self.registry,
             writer=self.writer if sign and self._settings.signing.mode != "none" else None,
-            source_control=Git(detached_branch=ci.branch(self._environ)),
+            source_control=self.source_control,
             clock=self._clock,
             events=self._events,
             invocation=ci.invocation(self._environ),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from imagepipe.harbor.connection import Connection
     from imagepipe.model.host import Target
     from imagepipe.model.result import Credential
-    from imagepipe.ports import Scans
+    from imagepipe.ports import Scans, SourceControl
     from imagepipe.ports.administration import Administration
     from imagepipe.ports.locking import HostLock
     from imagepipe.ports.protection import Keeper
@@ -168,6 +168,14 @@ class Adapters:
         return RegistryProof(
             registry, ca_file=self._settings.harbor.ca_file, login=self._administered_by, sink=self._events
         )
+
+    @cached_property
+    def source_control(self) -> SourceControl:
+        """What is checked out, and what changed."""
+        from imagepipe.source import ci
+        from imagepipe.source.git import Git
+
+        return Git(detached_branch=ci.branch(self._environ))
 
     @cached_property
     def reader(self) -> EvidenceReader:

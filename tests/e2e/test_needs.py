@@ -50,3 +50,20 @@ def test_an_image_is_built_on_the_one_that_it_needs_where_nothing_is_pushed(pair
     assert (below["image"], above["image"]) == (None, None)
     (first,), (second,) = below["platforms"], above["platforms"]
     assert first["image_id"] != second["image_id"]
+
+
+def test_only_what_changed_is_built_and_what_needs_it(pair: Workspace, cli: Cli) -> None:
+    first = cli.run("run", "--json", cwd=pair.folder).ok().json()["images"]
+    assert [one["name"] for one in first] == ["below-it", "on-top"]
+    since = ("--changed-since", "HEAD", "--json")
+    assert cli.run("run", *since, cwd=pair.folder).ok().json() == {"schema": "imagepipe.run/v1", "images": []}
+    (pair.context / "index.html").write_text("this is below-it, edited\n")
+    planned = cli.run("plan", *since, cwd=pair.folder).ok().json()["images"]
+    assert [(one["name"], one["build"], one["changed"]) for one in planned] == [
+        ("below-it", True, ["pipelines/below-it/index.html"]),
+        ("on-top", True, []),
+    ]
+    again = cli.run("run", *since, cwd=pair.folder).ok().json()["images"]
+    assert [one["name"] for one in again] == ["below-it", "on-top"]
+    assert [one["tags"] for one in again] == [one["tags"] for one in planned]
+    assert all(one["image"] != other["image"] for one, other in zip(again, first, strict=True))

@@ -53,7 +53,9 @@ class Checkout:
             root=self.root,
         )
 
-    def changed_since(self, path: Path, revision: str) -> tuple[str, ...]:
+    def changed_since(
+        self, path: Path, revision: str, *, globs: Sequence[str] = (), places: Sequence[Path] = ()
+    ) -> tuple[str, ...]:
         return ()
 
 
