@@ -162,7 +162,7 @@ def history(session: Session, name: Named) -> None:
     wiring = session.wiring(session.settings())
     repository, digest = _named(wiring, name)
     targets = [wiring.target(one) for one in wiring.target_names]
-    world = wiring.promotion_world()
+    world = wiring.promotion_world(reads_only=True)
     found = chains(repository, targets, world, [digest] if digest else [])
     about = repository.pin(digest) if digest else repository
     signers, approvers = wiring.all_signatories, wiring.all_approvers

@@ -87,9 +87,9 @@ def status(
             "no target is configured", hint="add one with `imagepipe targets add`, or go where they are"
         )
     if then is not None:
-        _tell_past(session, look_back(targets, repositories, then, wiring.promotion_world()), then)
+        _tell_past(session, look_back(targets, repositories, then, wiring.promotion_world(reads_only=True)), then)
         return
-    found = survey(targets, repositories, wiring.promotion_world(), jobs=wiring.target_jobs)
+    found = survey(targets, repositories, wiring.promotion_world(reads_only=True), jobs=wiring.target_jobs)
     error = _status_error(found) or (_drift(found) if detailed_exitcode else None)
     waiting = tell_waiting(session, wiring, repositories, [target.name for target in targets])
     session.answer(_status_document(found, waiting, error), "" if session.as_json else describe_status(found))

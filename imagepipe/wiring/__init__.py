@@ -171,8 +171,13 @@ class Wiring(Adapters):
         )
         return run_pipelines(pipelines, options, world)
 
-    def promotion_world(self, *, break_lock: bool = False) -> World:
-        """Returns what promotion talks to; somebody else's lock is broken only where an operator says so."""
+    def promotion_world(self, *, break_lock: bool = False, reads_only: bool = False) -> World:
+        """Returns what promotion talks to.
+
+        Args:
+            break_lock: Whether an operator says that somebody else's lock is to be broken.
+            reads_only: Nothing will be signed: who only looks needs neither key nor identity.
+        """
         from imagepipe.model.evidence import Identity
         from imagepipe.promote.locking import TargetLocks
         from imagepipe.promote.ports import World
@@ -189,7 +194,7 @@ class Wiring(Adapters):
             tags=self.registry.tags,
             copier=ExplainedCopier(RegistryCopier(self.registry, self._referrers), self.explainer),
             reader=self.reader,
-            writer=self.writer,
+            writer=self.silent_writer if reads_only else self.writer,
             scans=lambda: self.scans,
             policies={name: self._settings.policy(name) for name in self._settings.policies},
             targets={name: self.target(name) for name in self.target_names},
@@ -233,7 +238,8 @@ class Wiring(Adapters):
 
         if not self.target_names:
             raise SettingsError("no target is configured, so nobody can say what is needed", hint="add [targets.NAME]")
-        return Protection(world=self.promotion_world(), keeper=self.keeper, tags=self.registry, jobs=self.target_jobs)
+        world = self.promotion_world(reads_only=True)
+        return Protection(world=world, keeper=self.keeper, tags=self.registry, jobs=self.target_jobs)
 
     def doctor_world(self, images: Sequence[Reference] = ()) -> DoctorWorld:
         """Returns what a doctor looks at, the projects of these images too."""

@@ -197,6 +197,15 @@ class Adapters:
 
         return EvidenceWriter(signer=self._signer, referrers=self._referrers, reader=self.reader, clock=self._clock)
 
+    @property
+    def silent_writer(self) -> EvidenceWriter:
+        """The same for those who sign nothing: how signing is configured is not asked before somebody does."""
+        from imagepipe.evidence.writer import EvidenceWriter
+        from imagepipe.signing.late import LateSigner
+
+        signer = LateSigner(lambda: self._signer)
+        return EvidenceWriter(signer=signer, referrers=self._referrers, reader=self.reader, clock=self._clock)
+
     def _harbor_connection(self) -> Connection:
         from imagepipe.harbor.connection import Connection
 

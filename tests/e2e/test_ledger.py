@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,22 @@ def test_on_a_terminal_the_plan_shows_from_and_to_and_asks(ledger: Ledger) -> No
     os.close(ours)
     assert f"vch-a (vch): from {digest(one)} (holds 1 of this repository) to manifest {digest(two)}" in said.decode()
     assert not ledger.box.host("vch-a").holds(two)
+
+
+def test_who_only_reads_needs_nobody_to_sign(ledger: Ledger) -> None:
+    image = ledger.version("one\n")
+    ledger.promote(image)
+    looks = (
+        ("status", "vch-a", ledger.repository),
+        ("status", "vch-a", ledger.repository, "--at", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
+        ("history", ledger.repository),
+        ("verify", image),
+        ("tree", image),
+        ("protect", ledger.repository),
+    )
+    for signing, told in (({"mode": "none"}, "signing.mode"), ({"mode": "key", "key": "/nowhere/ci.key"}, "ci.key")):
+        config = ledger.box.config({f"signing.{key}": value for key, value in signing.items()})
+        for words in looks:
+            answer = ledger.cli.run(*words, config=config).ok().out
+            assert digest(image).removeprefix("sha256:")[:12] in answer
+        ledger.cli.run("promote", image, "--to", "vch-a", "--yes", config=config).fails(3, told, kind="settings")
