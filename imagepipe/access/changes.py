@@ -5,13 +5,19 @@
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from imagepipe.access.mark import HandoverMark, can_mark, is_pending, without_mark
-from imagepipe.access.names import families, family_of, matching, robot_name
+from imagepipe.access.names import WHOLE, families, family_of, matching, robot_name
 from imagepipe.access.read import find_project
 from imagepipe.access.state import Action, Change
-from imagepipe.errors import ImagepipeError, PartialError, PermissionRefusedError, RefusedError, UnavailableError
+from imagepipe.errors import (
+    ImagepipeError,
+    PartialError,
+    PermissionRefusedError,
+    RefusedError,
+    UnavailableError,
+)
 from imagepipe.model.access import (
     Member,
     Principal,
@@ -123,52 +129,93 @@ class Changes:
         if any(map(is_pending, before)) and can_mark(self.admin.callers.caller()):
             mark = HandoverMark(robots, self._deliver)
             with mark.making(request) as asked:
-                create_robot(robots, asked, project, mark.deliver)
+                create_robot(robots, asked, project, mark.deliver, successor=True)
         else:
-            create_robot(robots, request, project, self._deliver)
+            create_robot(robots, request, project, self._deliver, successor=bool(before))
 
 
 def create_robot(
-    robots: Robots, request: RobotRequest, project: Project | None, deliver: Callable[[RobotSecret], None]
+    robots: Robots,
+    request: RobotRequest,
+    project: Project | None,
+    deliver: Callable[[RobotSecret], None],
+    *,
+    successor: bool = False,
 ) -> RobotSecret:
-    """Makes a robot and delivers its secret; a robot whose secret nobody has is deleted again.
+    """Makes a robot and delivers its secret; a robot whose secret nobody has is deleted again, and made anew.
+
+    Args:
+        robots: Harbor's robots.
+        request: The robot to make.
+        project: Its project; None: the whole Harbor.
+        deliver: Takes its secret.
+        successor: Whether it follows another generation: then it stays if we are interrupted while its secret is
+            delivered, for those who have it already.
 
     Raises:
         RefusedError: There is one of that name, or Harbor does not allow it.
         PartialError: It is there, and nobody knows whether its secret was taken: `deliver` keeps that.
     """
-    where = request.project or "the whole Harbor"
-    if request.name in {robot.name for robot in robots.list(project)}:
-        raise RefusedError(
-            f"create robot {request.name}: {where} has one already",
-            hint=f"use `imagepipe robot rotate {request.project or '/'} {request.name}` for a new secret",
-        )
+    _make_room(robots, request, project, successor=successor)
+    made: RobotSecret | None = None
     try:
         made = robots.create(request, project)
-    except UnavailableError as error:
-        # Only its answer may be lost, and with it the secret.
-        _discard(request, project, robots, error)
-        raise
-    try:
         deliver(made)
     except PartialError:
         raise
     except ImagepipeError as error:
-        _discard(request, project, robots, error)
+        # Of one that is not made, only the answer may be lost, and with it the secret.
+        if made is not None or isinstance(error, UnavailableError):
+            _discard_after(error, made, request, project, robots)
+        raise
+    except KeyboardInterrupt:
+        if made is None or not successor:
+            with suppress(ImagepipeError):
+                _discard(made, request, project, robots)
         raise
     return made
 
 
-def _discard(request: RobotRequest, project: Project | None, robots: Robots, error: ImagepipeError) -> None:
+def _make_room(robots: Robots, request: RobotRequest, project: Project | None, *, successor: bool) -> None:
+    """Returns when no robot of that name is there; one whose secret was never handed over is deleted.
+
+    Raises:
+        RefusedError: There is one, or another generation of it: the new one would pass for an older one.
+    """
+    family = family_of(request.name)[0]
+    there = families(robots.list(project)).get(family, ())
+    taken = [one for one in there if not successor and (one.name != request.name or not is_pending(one))]
+    if taken:
+        named = "one already" if taken[0].name == request.name else f"{taken[0].name} already, which is one"
+        raise RefusedError(
+            f"create robot {request.name}: {request.project or 'the whole Harbor'} has {named}",
+            hint=f"use `imagepipe robot rotate {request.project or WHOLE} {family}` for a new secret",
+        )
+    for one in there:
+        if one.name == request.name:
+            robots.delete(one)
+
+
+def _discard(made: RobotSecret | None, request: RobotRequest, project: Project | None, robots: Robots) -> None:
+    """Deletes a robot whose secret nobody has; where nobody knows whether it was made, the one that is as asked for."""
+    if made is not None:
+        robots.delete(made.robot)
+        return
+    for robot in robots.list(project):
+        if (robot.name, robot.description) == (request.name, request.description):
+            robots.delete(robot)
+
+
+def _discard_after(
+    error: ImagepipeError, made: RobotSecret | None, request: RobotRequest, project: Project | None, robots: Robots
+) -> None:
     """Deletes a robot whose secret nobody has.
 
     Raises:
         ImagepipeError: It may still be there; of the first error's kind.
     """
     try:
-        for robot in robots.list(project):
-            if robot.name == request.name:
-                robots.delete(robot)
+        _discard(made, request, project, robots)
     except ImagepipeError as second:
         raise type(error)(
             f"{error.message}; robot {request.name} may be there, with a secret that nobody has: {second.message}",

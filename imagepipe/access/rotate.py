@@ -203,7 +203,7 @@ def _successor(old: Robot, project: Project | None, world: RotationWorld, option
         _deliver(made, world)
 
     with step(world.sink, "create robot", f"{where or WHOLE} {request.name}"):
-        return create_robot(world.robots, request, project, deliver)
+        return create_robot(world.robots, request, project, deliver, successor=True)
 
 
 def _deliver(made: RobotSecret, world: RotationWorld) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -14,7 +14,17 @@ from imagepipe.cli.administration import RobotName, RobotPlace, Yes, complete_pr
 from imagepipe.cli.command import Failure, command
 from imagepipe.cli.printing import clean
 from imagepipe.cli.project import robot_document
-from imagepipe.cli.secrets import EnvName, OutFile, StdinForm, ToCommand, delivery, delivery_document, place_of
+from imagepipe.cli.robot_request import requested, told_rights
+from imagepipe.cli.secrets import (
+    EnvName,
+    OutFile,
+    StdinForm,
+    ToCommand,
+    delivery,
+    delivery_document,
+    place_of,
+    under_mark,
+)
 from imagepipe.cli.session import Session
 from imagepipe.cli.tables import day, table
 from imagepipe.errors import AccessError, DriftError, InputError, UnsupportedError, UsageError
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imagepipe.access.rotate import Rotation
-    from imagepipe.model.access import Right, Robot, RobotRequest, RobotSecret
+    from imagepipe.model.access import Robot, RobotRequest, RobotSecret
     from imagepipe.ports.administration import Administration
 
 __all__ = ["register"]
@@ -121,6 +131,7 @@ def create(
     The secret is told only once, and goes to a file or a command.
     """
     from imagepipe.access.changes import create_robot
+    from imagepipe.access.mark import is_pending
 
     if (days is None) != forever:
         raise UsageError("how long shall it live?", hint="give either --days N or --forever")
@@ -129,22 +140,26 @@ def create(
         raise UsageError("where does the secret go?", hint="add --out FILE, --to-command COMMAND, or --show-secret")
     if place is not None:
         place.check()
-    request = _request(project, name, can, places or [], system_can, days, description)
+    request = requested(project, name, can, places or [], system_can, days, description)
     admin = open_harbor(session)
     robots, found = admin.require_robots(), find_place(project, admin)
     for where in places or ():
         if where != _EVERYWHERE:
             find_place(where, admin)
     ends = f"for {days} days" if days else "for ever"
-    session.say(f"+ {project}: robot {name} may {_told_rights(request)} {ends}")
+    session.say(f"+ {project}: robot {name} may {told_rights(request)} {ends}")
+    if any(is_pending(one) for one in robots.list(found) if one.name == name):
+        session.say("  one is there whose secret was never handed over: another takes its place")
     session.confirm(f"Create robot {name} in {project}?", yes=yes)
-    if place is None:
-        create_robot(robots, request, found, partial(_show, session, request))
-        return
-    deliver, making = delivery(session, place, admin)
+    if place is not None:
+        deliver, making = delivery(session, place, admin)
+    else:
+        show = partial(_show, session, request)
+        deliver, making = under_mark(show, admin) or (show, nullcontext)
     with making(request) as asked:
         made = create_robot(robots, asked, found, deliver)
-    session.answer(_created(made, request) | delivery_document(place), made.robot.login)
+    if place is not None:
+        session.answer(_created(made, request) | delivery_document(place), made.robot.login)
 
 
 def rotate(
@@ -271,60 +286,6 @@ def _robots(project: str | None, admin: Administration) -> tuple[list[Robot], di
                 "its robots are not shown to you" if one else "robots of the whole Harbor are for system administrators"
             )
     return found, unseen
-
-
-def _request(
-    place: str, name: str, can: str, projects: list[str], system_can: str, days: int | None, description: str
-) -> RobotRequest:
-    """Returns the robot to make.
-
-    Raises:
-        UsageError: It is not clear what it may do, or where.
-    """
-    from imagepipe.access.names import WHOLE, check_name
-    from imagepipe.model.access import Grant, RobotRequest
-
-    check_name("robot", name)
-    if place != WHOLE:
-        if projects or system_can:
-            raise UsageError(
-                "--in and --system-can are for robots of the whole Harbor", hint=f"write {WHOLE} as PROJECT"
-            )
-        if not can:
-            raise UsageError("what may it do?", hint="add --can, such as --can push")
-        return RobotRequest(name, place, _rights(can), days, description)
-    if bool(can) is not bool(projects) or not (can or system_can):
-        raise UsageError(
-            "what may it do, and in which projects?", hint="give --can with --in PROJECT or --in '*', or --system-can"
-        )
-    held = [Grant(one, _rights(can)) for one in dict.fromkeys(projects)]
-    held += [Grant(WHOLE, _rights(system_can))] if system_can else []
-    rights = frozenset(right for one in held for right in one.rights)
-    grants = tuple(sorted(held, key=lambda one: one.namespace))
-    return RobotRequest(name, None, rights, days, description, grants)
-
-
-def _told_rights(request: RobotRequest) -> str:
-    from imagepipe.access.names import named_rights
-
-    if not request.grants:
-        return ", ".join(named_rights(request.rights))
-    return "; ".join(f"{', '.join(named_rights(one.rights))} in {one.namespace}" for one in request.grants)
-
-
-def _rights(text: str) -> frozenset[Right]:
-    from imagepipe.model.access import PERMISSION_SETS, Right
-    from imagepipe.problems import did_you_mean
-
-    rights: set[Right] = set()
-    for word in filter(None, map(str.strip, text.split(","))):
-        if word not in PERMISSION_SETS and ":" not in word:
-            raise UsageError(
-                f"--can {word[:40]}: no such permission set{did_you_mean(word, PERMISSION_SETS)}",
-                hint=f"use {', '.join(PERMISSION_SETS)}, or resource:action",
-            )
-        rights |= PERMISSION_SETS.get(word) or {Right.parse(word)}
-    return frozenset(rights)
 
 
 def _told(rotation: Rotation, *, finish: bool) -> Iterator[str]:

@@ -111,10 +111,8 @@ def delivery(
     """Returns what takes a new robot's secret to a place, and what the robot is made within until it is there."""
     from contextlib import nullcontext
 
-    if place.readable:
-        return place.deliver, nullcontext
     marked = under_mark(place.deliver, admin)
-    if marked is None:
+    if marked is None and not place.readable:
         told = (
             "a robot may change no robot, so none is marked until its secret is taken: if this run is killed, no later "
             "one can tell that nobody has it; then `imagepipe robot rotate` makes another"

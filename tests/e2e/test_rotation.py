@@ -217,3 +217,35 @@ def test_a_run_that_is_killed_while_a_command_takes_a_secret_is_found_out_and_he
     assert "no changes" in other(*apply).ok().err
     assert lets_in(box, taken)
     lee("robot", "delete", project, "ci", "--yes").ok()
+
+
+@pytest.mark.parametrize("place", ["file", "command", "stdout"])
+def test_a_robot_is_made_by_the_same_command_that_died_at_any_moment_before(
+    box: Box, lee: Command, mortals: Mortals, tmp_path: Path, place: str
+) -> None:
+    project, taken = f"mortal-{place}", tmp_path / "ci.env"
+    lee("project", "create", project, "--yes").ok()
+    places = {
+        "file": ("--out", str(taken)),
+        "command": ("--to-command", f"sh -c 'cat > {taken}'", "--stdin", "env"),
+        "stdout": ("--show-secret",),
+    }
+    create = ("robot", "create", project, "ci", "--can", "push", "--days", "2", "--yes", *places[place])
+    whole = mortals.live(*create)
+    assert whole.code == 0, whole.err
+    swept = deaths(whole, ("event", "POST /api", "PUT /api/v2.0/robots"))
+    assert len(swept) == 2
+    for death in swept:
+        assert mortals.live("robot", "delete", project, "ci", "--yes").code == 0
+        taken.unlink(missing_ok=True)
+        died = mortals.live(*create, death=death)
+        assert died.code == -signal.SIGKILL, death
+        again = mortals.live(*create)
+        if place == "stdout":
+            login, secret = (again.out or died.out).split()
+            taken.write_text(f"HARBOR_USERNAME='{login}'\nHARBOR_PASSWORD={secret}\n")
+        assert lets_in(box, taken), death
+        (row,) = lee("robot", "list", project).ok().out.splitlines()
+        assert row.split("\t")[::4] == [f"robot${project}+ci", ""]
+        # What is in place already is not made twice.
+        assert again.code == (6 if death.moment.startswith("PUT") else 0), (death, again.err)

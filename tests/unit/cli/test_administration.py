@@ -395,6 +395,22 @@ def test_a_robot_without_rights_or_with_a_bad_name_is_bad_input(run: Command) ->
         run(robot.create, "es", "ci", can=",", days=1, show_secret=True)
     with pytest.raises(InputError, match="not a name for a robot"):
         run(robot.create, "es", "CI", can="pull", days=1, show_secret=True)
+    with pytest.raises(InputError, match=r"ci\.g2 is what generation 2 of robot ci is called"):
+        run(robot.create, "es", "ci.g2", can="pull", days=1, show_secret=True)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_robot_whose_secret_was_never_handed_over_is_made_by_the_same_command(
+    run: Command, harbor: MemoryHarbor, tmp_path: Path, shown: bool
+) -> None:
+    left = harbor.add_robot("ci", "es", "repository:pull")
+    harbor.robots[left.login] = replace(left, description="builds (secret not handed over yet)")
+    where: dict[str, Any] = {"show_secret": True} if shown else {"out": tmp_path / "ci.env"}
+    done = run(robot.create, "es", "ci", can="pull", days=3, yes=True, **where)
+    assert "one is there whose secret was never handed over: another takes its place" in done.err
+    told = done.out if shown else (tmp_path / "ci.env").read_text()
+    assert harbor.secrets["robot$es+ci"] in told
+    assert harbor.robots["robot$es+ci"].description == ""
 
 
 def test_a_robot_is_rotated_and_the_rotation_ended(run: Command, harbor: MemoryHarbor, tmp_path: Path) -> None:
@@ -415,7 +431,8 @@ def test_a_robot_is_rotated_and_the_rotation_ended(run: Command, harbor: MemoryH
 def test_a_rotation_without_a_date_says_no_time(run: Command, harbor: MemoryHarbor, tmp_path: Path) -> None:
     file = tmp_path / "ci.env"
     harbor.add_robot("ci", "es", "repository:pull")
-    run(robot.create, "es", "ci.g2", can="pull", days=3, out=file, yes=True)
+    newest = harbor.add_robot("ci.g2", "es", "repository:pull")
+    file.write_text(f"HARBOR_USERNAME={newest.login!r}\nHARBOR_PASSWORD={harbor.secrets[newest.login]}\n")
     assert run(robot.rotate, "es", "ci", out=file, yes=True).err.splitlines()[-1] == "robot$es+ci is kept"
 
 
