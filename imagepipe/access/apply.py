@@ -93,7 +93,7 @@ def apply_plan(
     actual = read_access(names, admin)
     if fingerprint(names, actual) != plan.basis:
         raise StalePlanError("access has changed since the plan was made", hint="make a new plan and look at it")
-    _check_changes(plan, plan_access(desired, actual, caller=caller, force=True))
+    _check_changes(plan, plan_access(desired, actual, caller=caller, force=True, folds=admin.folds))
     run = _Run(Changes(admin, deliver, making), sink)
     for change in plan.changes:
         run.attempt(change)
@@ -101,7 +101,7 @@ def apply_plan(
         after = _end_creation(run, desired, names, caller)
     except ImagepipeError as error:
         return Applied(tuple(run.done), tuple(run.failed), None, error)
-    remaining = plan_access(desired, after, caller=caller, force=True)
+    remaining = plan_access(desired, after, caller=caller, force=True, folds=admin.folds)
     return Applied(tuple(run.done), tuple(run.failed), remaining)
 
 
@@ -135,7 +135,8 @@ def _end_creation(
     created = {change.project for change in run.done if change.action is Action.CREATE_PROJECT}
     after = read_access(names, run.changes.admin)
     whole = created - {failure.change.project for failure in run.failed}
-    left = plan_access([one for one in desired if one.state.name in whole], after, caller=caller, force=True)
+    made = [one for one in desired if one.state.name in whole]
+    left = plan_access(made, after, caller=caller, force=True, folds=run.changes.admin.folds)
     for change in left.changes:
         run.attempt(change)
     return read_access(names, run.changes.admin) if left.changes else after

@@ -47,7 +47,7 @@ def explain_call(project: str, admin: Administration, *, reading: bool) -> Cause
     needed = Role.GUEST if reading else Role.PROJECT_ADMIN
     admins = [str(one.principal) for one in members if one.role is Role.PROJECT_ADMIN]
     who = f"; its admins are {', '.join(admins[:_NAMES])}" if admins else ""
-    there = find_member(members, Principal(PrincipalKind.USER, caller.name))
+    there = find_member(members, Principal(PrincipalKind.USER, caller.name), folds=admin.folds)
     fix = f"{project} {shlex.quote(caller.name)} --role {needed}"
     if there is not None:
         message = f"{caller.name} is {there.role} of {project}, and this takes a {needed}{who}"

@@ -93,7 +93,7 @@ class Changes:
     def _give_role(self, project: Project, who: Principal, role: Role) -> None:
         """Gives somebody a role; whoever creates a project is its admin before anybody else can add them."""
         members = self._list(project)
-        there = find_member(members, who)
+        there = find_member(members, who, folds=self.admin.folds)
         if there is None:
             members.append(self.admin.membership.add(project, who, role))
         elif there.role is not role:
@@ -102,7 +102,7 @@ class Changes:
 
     def _remove(self, project: Project, who: Principal) -> None:
         members = self._list(project)
-        there = find_member(members, who)
+        there = find_member(members, who, folds=self.admin.folds)
         if there is not None:
             check_not_last_admin(project.name, members, there)
             remove_member(project, there, self.admin)
@@ -253,10 +253,10 @@ def _gone_ourselves(project: Project, member: Member, admin: Administration) -> 
     return False
 
 
-def find_member(members: list[Member] | tuple[Member, ...], who: Principal) -> Member | None:
-    """Returns the member that is meant, however it is spelled."""
+def find_member(members: list[Member] | tuple[Member, ...], who: Principal, *, folds: bool = False) -> Member | None:
+    """Returns the member that is meant, however it is spelled; `folds` as `Administration.folds` says."""
     by_name = {member.principal: member for member in members}
-    meant = matching(who, by_name)
+    meant = matching(who, by_name, folds=folds)
     return by_name[meant] if meant else None
 
 

@@ -106,8 +106,12 @@ class AccessDocument(_Strict):
     projects: dict[str, ProjectDocument] = Field(min_length=1)
 
 
-def load_access(path: Path) -> tuple[DesiredProject, ...]:
+def load_access(path: Path, *, folds: bool = False) -> tuple[DesiredProject, ...]:
     """Returns what an access file asks for.
+
+    Args:
+        path: The file.
+        folds: Whether members' names that differ in case only are the same, as `Administration.folds` says.
 
     Raises:
         NotFoundError: There is no such file.
@@ -115,7 +119,7 @@ def load_access(path: Path) -> tuple[DesiredProject, ...]:
     """
     document = read_document(path)
     parsed = document.validate(AccessDocument)
-    problems = [document.problem(key, what) for key, what in _problems(parsed)]
+    problems = [document.problem(key, what) for key, what in _problems(parsed, folds=folds)]
     if problems:
         raise InputError("\n".join(problems), hint="correct the access file")
     return tuple(_project(name, project) for name, project in parsed.projects.items())
@@ -132,7 +136,7 @@ def dump_access(states: Mapping[str, ProjectState], *, roles: tuple[Role, ...]) 
     return write_document({"version": 1, "projects": projects})
 
 
-def _problems(parsed: AccessDocument) -> Iterator[tuple[Key, str]]:
+def _problems(parsed: AccessDocument, *, folds: bool) -> Iterator[tuple[Key, str]]:
     for name, project in parsed.projects.items():
         base: Key = ("projects", name)
         if not is_name(name):
@@ -141,11 +145,11 @@ def _problems(parsed: AccessDocument) -> Iterator[tuple[Key, str]]:
         if severity is not None and severity not in _SEVERITIES:
             near = did_you_mean(severity, _SEVERITIES)
             yield (*base, "settings", "max_severity"), f"{severity!r} is not one of {', '.join(_SEVERITIES)}{near}"
-        yield from _member_problems(base, project)
+        yield from _member_problems(base, project, folds=folds)
         yield from _robot_problems(base, project)
 
 
-def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key, str]]:
+def _member_problems(base: Key, project: ProjectDocument, *, folds: bool) -> Iterator[tuple[Key, str]]:
     seen: dict[tuple[str, str], str] = {}
     for role, names in project.members.items():
         if _role(role) is None:
@@ -154,7 +158,7 @@ def _member_problems(base: Key, project: ProjectDocument) -> Iterator[tuple[Key,
         for index, name in enumerate(names):
             key = (*base, "members", role, index)
             try:
-                identity = identity_of(Principal.parse(name))
+                identity = identity_of(Principal.parse(name), folds=folds)
             except InputError as error:
                 yield key, error.message
                 continue

@@ -155,7 +155,7 @@ def gather(image: Image, admin: Administration, *, push: bool, who: str | None, 
 def _ourselves(project: Project, admin: Administration) -> _Who:
     caller = admin.callers.caller()
     members, robots = _members(project, admin), _robots(project, admin)
-    there = find_member(members, Principal(PrincipalKind.USER, caller.name))
+    there = find_member(members, Principal(PrincipalKind.USER, caller.name), folds=admin.folds)
     return _Who(
         system_admin=caller.system_admin,
         is_robot=caller.kind == "robot",
@@ -171,7 +171,7 @@ def _other(who: str, project: Project, admin: Administration) -> _Who:
         if who in (robot.login, robot.name):
             return _Who(is_robot=True, rights=robot.rights, robot=robot)
     members = admin.membership.list(project)
-    there = find_member(members, Principal.parse(who)) or _in_any_domain(who, members)
+    there = find_member(members, Principal.parse(who), folds=admin.folds) or _in_any_domain(who, members)
     pull = Right("repository", "pull")
     if there is not None:
         push = {Right("repository", "push")} if there.role in _PUSHERS else set()

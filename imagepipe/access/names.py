@@ -127,9 +127,10 @@ def need_family(robots: Iterable[Robot], name: str, where: str) -> tuple[Robot, 
     return found
 
 
-def identity_of(principal: Principal) -> tuple[str, str]:
+def identity_of(principal: Principal, *, folds: bool = False) -> tuple[str, str]:
     r"""Returns what makes two spellings the same principal: an LDAP name's case and blanks round separators do not.
 
+    With `folds` no name's case does: so `Administration.folds` says of directories.
     Source: RFC 4514 (`\,` is part of a value), RFC 4517 caseIgnoreMatch.
 
     >>> identity_of(Principal.parse("group:CN=Devs, DC=Example"))
@@ -138,10 +139,10 @@ def identity_of(principal: Principal) -> tuple[str, str]:
     if principal.kind is PrincipalKind.GROUP and "=" in principal.name:
         parts = re.split(r"(?<!\\),", principal.name)
         return principal.kind.value, ",".join("=".join(x.strip() for x in part.split("=", 1)) for part in parts).lower()
-    return principal.kind.value, principal.name
+    return principal.kind.value, principal.name.lower() if folds else principal.name
 
 
-def matching(who: Principal, held: Collection[Principal]) -> Principal | None:
+def matching(who: Principal, held: Collection[Principal], *, folds: bool = False) -> Principal | None:
     """Returns which of these principals is meant: spelled so, spelled alike, or the group that a DN names.
 
     Harbor lists a group that was added by its DN under its common name.
@@ -152,8 +153,8 @@ def matching(who: Principal, held: Collection[Principal]) -> Principal | None:
     """
     if who in held:
         return who
-    identity, name = identity_of(who), _common_name(who)
-    alike = (one for one in held if identity_of(one) == identity)
+    identity, name = identity_of(who, folds=folds), _common_name(who)
+    alike = (one for one in sorted(held, reverse=True) if identity_of(one, folds=folds) == identity)
     named = (one for one in held if one.kind is who.kind and name and name == one.name.casefold())
     return next(alike, None) or next(named, None)
 

@@ -8,6 +8,7 @@ right to go on is the very last to be taken.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from imagepipe.access.names import matching
@@ -47,7 +48,12 @@ _ADMIN: Final = Role.PROJECT_ADMIN.value
 
 
 def plan_access(
-    desired: Sequence[DesiredProject], actual: Mapping[str, ProjectState], *, caller: Caller, force: bool = False
+    desired: Sequence[DesiredProject],
+    actual: Mapping[str, ProjectState],
+    *,
+    caller: Caller,
+    force: bool = False,
+    folds: bool = False,
 ) -> AccessPlan:
     """Returns the changes that make `actual` what is desired. Law: where they are equal there is none.
 
@@ -56,6 +62,7 @@ def plan_access(
         actual: What was read, by project; a project that does not exist is absent.
         caller: Who we are: becomes admin of what we create, and must not be locked out.
         force: Whether we may be.
+        folds: Whether members' names that differ in case only are the same, as `Administration.folds` says.
 
     Raises:
         RefusedError: A project would be left without an admin, or we would lock ourselves out.
@@ -63,8 +70,9 @@ def plan_access(
     changes: list[Change] = []
     reports: list[str] = []
     own = str(Principal(PrincipalKind.USER, caller.name)) if caller.kind == "user" else None
-    for project in desired:
-        state = actual.get(project.state.name)
+    for asked in desired:
+        state = actual.get(asked.state.name)
+        project = _as_held(asked, state, own, folds=folds)
         found = sorted(_changes(project, state, own), key=lambda change: _rank(change, own))
         _check_admins(project.state.name, state, found, own)
         if state is not None:
@@ -74,6 +82,18 @@ def plan_access(
         changes.extend(found)
     basis = fingerprint([one.state.name for one in desired], actual)
     return AccessPlan(tuple(changes), tuple(reports), basis, fingerprint_of_wanted(desired))
+
+
+def _as_held(project: DesiredProject, state: ProjectState | None, own: str | None, *, folds: bool) -> DesiredProject:
+    """Returns what is desired with members spelled as Harbor has them, each of whom is meant by one name at most."""
+    created = {Principal.parse(own)} if own else set()
+    free = set(state.members) if state else created
+    held: dict[Principal, Principal] = {}
+    for who in sorted(project.state.members, key=lambda one: one not in free):
+        held[who] = matching(who, free, folds=folds) or who
+        free.discard(held[who])
+    members = {held[who]: role for who, role in project.state.members.items()}
+    return replace(project, state=replace(project.state, members=members))
 
 
 def _changes(project: DesiredProject, state: ProjectState | None, own: str | None) -> Iterator[Change]:
@@ -106,11 +126,11 @@ def _setting_changes(wanted: ProjectState, state: ProjectState | None) -> Iterat
 def _member_changes(project: DesiredProject, state: ProjectState) -> Iterator[Change]:
     name = project.state.name
     for who, role in project.state.members.items():
-        there = matching(who, state.members)
+        there = state.members.get(who)
         if there is None:
             yield Change(name, Action.ADD_MEMBER, str(who), None, role.value)
-        elif state.members[there] is not role:
-            yield Change(name, Action.SET_ROLE, str(there), state.members[there].value, role.value)
+        elif there is not role:
+            yield Change(name, Action.SET_ROLE, str(who), there.value, role.value)
     if project.unmanaged is Unmanaged.REMOVE:
         for who in _unmanaged_members(project.state, state):
             yield Change(name, Action.REMOVE_MEMBER, str(who), state.members[who].value, None)
@@ -136,8 +156,7 @@ def _told(robot: RobotState) -> dict[str, object]:
 
 
 def _unmanaged_members(wanted: ProjectState, state: ProjectState) -> list[Principal]:
-    named = {matching(who, state.members) for who in wanted.members}
-    return sorted(set(state.members) - named)
+    return sorted(set(state.members) - set(wanted.members))
 
 
 def _unmanaged_robots(wanted: ProjectState, state: ProjectState) -> list[str]:

@@ -230,10 +230,11 @@ def _plan(
     from imagepipe.access.read import read_access
     from imagepipe.access.support import require_supported
 
-    desired = load_access(file)
+    desired = load_access(file, folds=admin.folds)
     require_supported(desired, admin)
     actual = read_access([one.state.name for one in desired], admin, sink=session.sink)
-    return desired, plan_access(desired, actual, caller=admin.callers.caller(), force=force)
+    caller = admin.callers.caller()
+    return desired, plan_access(desired, actual, caller=caller, force=force, folds=admin.folds)
 
 
 def _delivery(

@@ -172,7 +172,7 @@ def _role(text: str, admin: Administration) -> Role:
 def _held(project: Project, who: Principal, admin: Administration) -> Member | None:
     from imagepipe.access.changes import find_member
 
-    return find_member(admin.membership.list(project), who)
+    return find_member(admin.membership.list(project), who, folds=admin.folds)
 
 
 def _member(project: Project, who: Principal, admin: Administration) -> Member:

@@ -86,7 +86,7 @@ def _apply(session: Session, file: Path, *, force: bool, yes: bool) -> None:
     rosters = read_rosters(decisions, admin)
     desired = wanted_by(decisions, rosters)
     states = {name: roster.state for name, roster in rosters.items()}
-    made = plan_access(desired, states, caller=admin.callers.caller(), force=force)
+    made = plan_access(desired, states, caller=admin.callers.caller(), force=force, folds=admin.folds)
     session.say("\n".join(filter(None, (describe(made), summary(made), f"signed off by {_reviewers(decisions)}"))))
     if made.changes:
         session.confirm("Make these changes?", yes=yes)

@@ -48,6 +48,7 @@ def administration(connection: Connection, found: Detected) -> Administration:
         membership=Membership(session),
         robots=None,
         audit=None,
+        folds=True,
     )
 
 

@@ -33,4 +33,5 @@ def administration(connection: Connection, found: Detected) -> Administration:
         membership=Membership1(session),
         robots=None,  # those of 1.8 to 1.10 are tokens below their project, and not spoken here
         audit=AuditLog1(session),
+        folds=session.auth_mode == "ldap_auth",
     )

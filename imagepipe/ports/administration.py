@@ -178,6 +178,8 @@ class Administration:
         roles: The roles that this dialect knows.
         settings: The project settings that this dialect knows.
         since: The version of Harbor that first had a role or setting, where not all have it.
+        folds: Whether names of members that differ in case only are the same to it, as to directories: it takes `Dana`
+            and lists `dana`.
     """
 
     dialect: str
@@ -191,6 +193,7 @@ class Administration:
     audit: AuditLog | None
     obstacles: Obstacles | None = None
     since: Mapping[str, str] = field(default_factory=dict)
+    folds: bool = False
 
     def needs(self, *names: str) -> str:
         """Returns what a hint says of roles and settings that this Harbor has not: `; it needs Harbor ≥ 2.5`."""

@@ -38,4 +38,5 @@ def administration(connection: Connection, found: Detected) -> Administration:
         robots=Robots2(session) if gate.has("robots") else None,
         audit=AuditLog2(session),
         obstacles=Obstacles2(session),
+        folds=session.auth_mode == "ldap_auth",
     )

@@ -253,3 +253,15 @@ def test_changes_of_every_kind_survive_json() -> None:
     wanted = state({"alice": Role.PROJECT_ADMIN}, {"ci": PUSH}, {"public": False})
     made = plan(wanted, before)
     assert AccessPlan.from_json(made.to_json()) == made
+
+
+def test_a_harbor_of_its_own_users_has_two_of_names_that_differ_in_case() -> None:
+    before = state({"alice": Role.PROJECT_ADMIN, "bob": Role.GUEST})
+    wanted = state({"alice": Role.PROJECT_ADMIN, "Bob": Role.GUEST})
+    assert lines(plan(wanted, before)) == ["es: add member Bob: guest", "es: remove member bob: guest"]
+
+
+def test_two_names_that_may_mean_one_group_mean_it_once() -> None:
+    before = state({"alice": Role.PROJECT_ADMIN, "group:devs": Role.GUEST})
+    wanted = state({"alice": Role.PROJECT_ADMIN, "group:cn=devs,ou=more": Role.DEVELOPER, "group:devs": Role.GUEST})
+    assert lines(plan(wanted, before)) == ["es: add member group:cn=devs,ou=more: developer"]
