@@ -22,10 +22,11 @@ from imagepipe.access.state import (
     fingerprint,
     fingerprint_of_wanted,
 )
-from imagepipe.errors import CredentialsError, ImagepipeError, StalePlanError, UnavailableError
+from imagepipe.errors import CredentialsError, ImagepipeError, RefusedError, StalePlanError, UnavailableError
 from imagepipe.events import EventSink, silent, step
-from imagepipe.model.access import Caller, RobotSecret, Role
+from imagepipe.model.access import Caller, Principal, RobotSecret, Role
 from imagepipe.ports.administration import Administration
+from imagepipe.problems import did_you_mean
 
 __all__ = ["Applied", "Failure", "apply_plan", "needs_secrets"]
 
@@ -169,7 +170,11 @@ class _Run:
             self.done.append(change)
 
     def _blocked(self, change: Change) -> ImagepipeError | None:
-        """Returns why a change must not be tried: Harbor is away, its project is not there, or lacks a new admin."""
+        """Returns why a change must not be tried.
+
+        Harbor is away, the project is not there or lacks a new admin, or it takes from somebody whom the file may mean
+        by a name that Harbor does not take.
+        """
         takes_away = change.before == Role.PROJECT_ADMIN.value
         for failure in reversed(self.failed):
             if isinstance(failure.error, CredentialsError) or self._away >= _AWAY_AFTER:
@@ -179,7 +184,20 @@ class _Run:
             made_admin = failure.change.after == Role.PROJECT_ADMIN.value
             if failure.change.action is Action.CREATE_PROJECT or (takes_away and made_admin):
                 return failure.error
+            if _may_be_meant(change, failure.change):
+                return RefusedError(
+                    f"{failure.change.subject} could not be added, and may be another spelling of {change.subject}",
+                    hint=f"correct {failure.change.subject} in the access file, or take it out",
+                )
         return None
+
+
+def _may_be_meant(removed: Change, added: Change) -> bool:
+    """Tells whether who is removed may be who was to be added: a wrong letter must cost nobody their access."""
+    if removed.action is not Action.REMOVE_MEMBER or added.action is not Action.ADD_MEMBER:
+        return False
+    names = [Principal.parse(one.subject).name.casefold() for one in (removed, added)]
+    return bool(did_you_mean(names[0], names[1:]))
 
 
 def _subject(change: Change) -> str:

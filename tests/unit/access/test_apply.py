@@ -384,3 +384,16 @@ def test_a_robot_that_may_be_left_without_a_secret_is_told_by_name() -> None:
     with pytest.raises(UnavailableError):
         create_robot(robots, RobotRequest("ci", "es", PULL, 1), project, nowhere)
     assert harbor.robots == {}
+
+
+@pytest.mark.parametrize(("written", "meant"), [("dnaa", "dana"), ("d\u0430na", "dana"), ("devs", "group:devs")])
+def test_a_wrong_letter_in_a_name_takes_access_from_nobody(written: str, meant: str) -> None:
+    held = members(root=Role.PROJECT_ADMIN, bob=Role.GUEST) | {Principal.parse(meant): Role.DEVELOPER}
+    there = world(es(held))
+    there.harbor.knows = {"root", "dana", "bob"}
+    done = applied(there, es(members(root=Role.PROJECT_ADMIN) | {Principal.parse(written): Role.DEVELOPER}))
+    assert [(one.change.subject, one.skipped) for one in done.failed] == [(written, False), (meant, True)]
+    assert done.failed[1].error.message == f"{written} could not be added, and may be another spelling of {meant}"
+    assert written in str(done.failed[1].error.hint)
+    # Who is spelled otherwise is somebody else.
+    assert there.harbor.members["es"] == members(root=Role.PROJECT_ADMIN) | {Principal.parse(meant): Role.DEVELOPER}
