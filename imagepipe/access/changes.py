@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from imagepipe.access.mark import HandoverMark, can_mark, is_pending, without_mark
 from imagepipe.access.names import WHOLE, families, family_of, matching, robot_name
-from imagepipe.access.read import find_project
+from imagepipe.access.read import find_project, state_of
 from imagepipe.access.state import Action, Change
 from imagepipe.errors import (
     ImagepipeError,
@@ -54,12 +54,14 @@ class Changes:
         self._making = making
         self._projects: dict[str, Project] = {}
         self._members: dict[str, list[Member]] = {}
+        self._created = set[str]()
 
     def make(self, change: Change) -> None:
         """Makes a change; one that is made already is success.
 
         Raises:
-            RefusedError: It would leave the project without an admin, or Harbor says no.
+            RefusedError: It would leave the project without an admin, somebody has changed the same meanwhile, or
+                Harbor says no.
         """
         try:
             self._make(change)
@@ -71,6 +73,7 @@ class Changes:
     def _make(self, change: Change) -> None:
         if change.action is Action.CREATE_PROJECT:
             self._projects[change.project] = self.admin.projects.create(change.project, {})
+            self._created.add(change.project)
             return
         if change.project not in self._projects:
             self._projects[change.project] = find_project(change.project, self.admin)
@@ -79,9 +82,9 @@ class Changes:
             case Action.SET:
                 self.admin.projects.change(project, {change.subject: change.after})
             case Action.ADD_MEMBER | Action.SET_ROLE:
-                self._give_role(project, Principal.parse(change.subject), Role(change.after))
+                self._give_role(project, change, Role(change.after))
             case Action.REMOVE_MEMBER:
-                self._remove(project, Principal.parse(change.subject))
+                self._remove(project, change)
             case _:
                 self._robot(change, project)
 
@@ -90,19 +93,33 @@ class Changes:
             self._members[project.name] = list(self.admin.membership.list(project))
         return self._members[project.name]
 
-    def _give_role(self, project: Project, who: Principal, role: Role) -> None:
-        """Gives somebody a role; whoever creates a project is its admin before anybody else can add them."""
+    def _found(self, change: Change, members: list[Member]) -> Member | None:
+        """Returns the member whom a change is about.
+
+        Raises:
+            RefusedError: It is no longer as the change says; whoever creates a project is its admin before anybody.
+        """
+        there = find_member(members, Principal.parse(change.subject), folds=self.admin.folds)
+        now = there.role.value if there else None
+        if now not in (change.before, change.after) and change.project not in self._created:
+            raise RefusedError(
+                f"{change.subject} was {change.before or 'no member'}, and is {now or 'no member'} meanwhile",
+                hint="make a new plan and look at it",
+            )
+        return there
+
+    def _give_role(self, project: Project, change: Change, role: Role) -> None:
         members = self._list(project)
-        there = find_member(members, who, folds=self.admin.folds)
+        there = self._found(change, members)
         if there is None:
-            members.append(self.admin.membership.add(project, who, role))
+            members.append(self.admin.membership.add(project, Principal.parse(change.subject), role))
         elif there.role is not role:
             check_not_last_admin(project.name, members, there)
             members[members.index(there)] = set_role(project, there, role, self.admin)
 
-    def _remove(self, project: Project, who: Principal) -> None:
+    def _remove(self, project: Project, change: Change) -> None:
         members = self._list(project)
-        there = find_member(members, who, folds=self.admin.folds)
+        there = self._found(change, members)
         if there is not None:
             check_not_last_admin(project.name, members, there)
             remove_member(project, there, self.admin)
@@ -112,6 +129,8 @@ class Changes:
         """Makes, replaces or deletes a robot; the old one goes when the new one's secret is where it belongs."""
         robots = self.admin.require_robots()
         before = families(robots.list(project)).get(change.subject, ())
+        if before:
+            _check_robot(change, before)
         if change.action is not Action.DELETE_ROBOT:
             newest = family_of(before[-1].name)[1] if before else 0
             name = robot_name(change.subject, newest + 1)
@@ -132,6 +151,20 @@ class Changes:
                 create_robot(robots, asked, project, mark.deliver, successor=True)
         else:
             create_robot(robots, request, project, self._deliver, successor=bool(before))
+
+
+def _check_robot(change: Change, before: tuple[Robot, ...]) -> None:
+    """Returns when a robot is as the change says: else another run has handed a secret over that works, or people did.
+
+    Raises:
+        RefusedError: It is not.
+    """
+    now = state_of(before)
+    told = frozenset(map(Right.parse, change.before["rights"])) if change.before else None
+    if now.rights != told or (change.action is Action.RENEW_ROBOT and not now.pending):
+        raise RefusedError(
+            f"robot {change.subject}: somebody has made or changed it meanwhile", hint="make a new plan and look at it"
+        )
 
 
 def create_robot(
@@ -254,10 +287,18 @@ def _gone_ourselves(project: Project, member: Member, admin: Administration) -> 
 
 
 def find_member(members: list[Member] | tuple[Member, ...], who: Principal, *, folds: bool = False) -> Member | None:
-    """Returns the member that is meant, however it is spelled; `folds` as `Administration.folds` says."""
-    by_name = {member.principal: member for member in members}
-    meant = matching(who, by_name, folds=folds)
-    return by_name[meant] if meant else None
+    """Returns the member that is meant, however it is spelled; `folds` as `Administration.folds` says.
+
+    Raises:
+        RefusedError: Several are called so, as groups of an old Harbor may be.
+    """
+    meant = matching(who, {member.principal for member in members}, folds=folds)
+    found = [member for member in members if member.principal == meant]
+    if len(found) > 1:
+        raise RefusedError(
+            f"{meant}: {len(found)} members have that name", hint="change the one you mean in Harbor's web interface"
+        )
+    return found[0] if found else None
 
 
 def check_not_last_admin(project: str, members: list[Member] | tuple[Member, ...], member: Member) -> None:

@@ -17,7 +17,7 @@ from imagepipe.model.access import Project, Robot
 from imagepipe.ports.administration import Administration
 from imagepipe.problems import did_you_mean
 
-__all__ = ["find_project", "read_access"]
+__all__ = ["find_project", "read_access", "state_of"]
 
 # Harbor serves a handful of calls at once without queueing. Source: goharbor/harbor#18440, #23789.
 _READS_AT_ONCE: Final = 4
@@ -76,11 +76,11 @@ def _read(project: Project, admin: Administration) -> ProjectState:
         name=project.name,
         settings=dict(project.settings),
         members={member.principal: member.role for member in admin.membership.list(project)},
-        robots={family: _state_of(robots) for family, robots in families(robots).items()},
+        robots={family: state_of(robots) for family, robots in families(robots).items()},
     )
 
 
-def _state_of(generations: Sequence[Robot]) -> RobotState:
+def state_of(generations: Sequence[Robot]) -> RobotState:
     """Returns what the newest generation may do that is switched on, and whose secret somebody has."""
     enabled = [robot for robot in generations if not robot.disabled] or generations
     known = [robot for robot in enabled if not is_pending(robot)]

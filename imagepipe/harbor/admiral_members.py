@@ -12,6 +12,7 @@ import httpx
 from imagepipe.errors import ImagepipeError, InputError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
 from imagepipe.harbor.admiral_client import refused_as_stale, said
 from imagepipe.harbor.admiral_session import LISTS, Session, WireProject
+from imagepipe.harbor.change import unchanged
 from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.wire import Foreign, parse
 from imagepipe.http.retry import settle
@@ -72,6 +73,7 @@ class Membership:
 
         Raises:
             NotFoundError: It is no member.
+            RefusedError: It has another role by now.
         """
         what = f"make {member.principal} {role} of {project.name}"
         self._require_role(role, what)
@@ -80,18 +82,24 @@ class Membership:
         held = _lists(wire, own.name)
         if not held:
             raise NotFoundError(f"{what}: it is not a member", hint="add it instead")
+        _unchanged(held, role, member, what)
         others = tuple(where for where in held if where != wanted)
         if others or wanted not in held:
             self._move(project, own, wanted, others, what)
         return self._until(lambda: self._held(project, own, (wanted,)), project, own, what)
 
     def remove(self, project: Project, member: Member) -> None:
-        """Removes a member from all its roles; returns once it is gone, whoever removed it."""
+        """Removes a member from all its roles; returns once it is gone, whoever removed it.
+
+        Raises:
+            RefusedError: It has another role by now.
+        """
         what = f"remove {member.principal} from {project.name}"
         wire = self._session.require(project.name, what)
         own = self._stored(wire, member)
         held = _lists(wire, own.name)
         if held:
+            _unchanged(held, None, member, what)
             self._write(project, {where: {"remove": [own.name]} for where in held}, what, own)
         self._wait(lambda: self._is_out(project, own), project, own, what)
 
@@ -222,3 +230,10 @@ def _reason(answer: httpx.Response) -> str:
 
 def _lists(wire: WireProject, own: str) -> tuple[str, ...]:
     return tuple(where for where in LISTS.values() if own in wire.held(where))
+
+
+def _unchanged(held: tuple[str, ...], wanted: Role | None, known: Member, what: str) -> None:
+    """Returns when the highest role that a member holds is the one it shall have, or the one that is known."""
+    highest = next(role for role, where in LISTS.items() if where in held)
+    if highest is not wanted:
+        unchanged(Member(known.principal, highest), known, what)

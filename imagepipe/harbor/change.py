@@ -1,6 +1,6 @@
 """Carries one change through: looks, writes what is missing, and looks again, whatever became of the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import httpx
@@ -8,8 +8,9 @@ import httpx
 from imagepipe.errors import ImagepipeError, RefusedError, UnavailableError
 from imagepipe.harbor.client import Call, HarborClient
 from imagepipe.http.retry import settle
+from imagepipe.model.access import Member
 
-__all__ = ["Change"]
+__all__ = ["Change", "one_of", "unchanged"]
 
 _ATTEMPTS: Final = 6  # two seconds or so of waiting at random
 
@@ -71,3 +72,30 @@ class Change:
                 f"{self._what}: Harbor took it {_ATTEMPTS} times and did not keep it",
                 hint="look in the audit log for somebody else who changes it too",
             ) from error
+
+
+def one_of(found: Sequence[Member], handle: str, what: str) -> Member | None:
+    """Returns the only one, or the one with that handle.
+
+    Raises:
+        RefusedError: There are more, and it is none of them.
+    """
+    if len(found) < 2:
+        return found[0] if found else None
+    mine = [member for member in found if member.handle == handle]
+    if not mine:
+        raise RefusedError(f"{what}: {len(found)} members have that name", hint="list the members again")
+    return mine[0]
+
+
+def unchanged(there: Member, known: Member, what: str) -> Member:
+    """Returns a member as it is, whose role is what the caller knows: another one was given for a reason.
+
+    Raises:
+        RefusedError: It is another by now.
+    """
+    if there.role is not known.role:
+        raise RefusedError(
+            f"{what}: it was {known.role}, and somebody has made it {there.role} meanwhile", hint="look at it again"
+        )
+    return there

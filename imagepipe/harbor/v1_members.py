@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 
 from imagepipe.errors import InputError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
-from imagepipe.harbor.change import Change
+from imagepipe.harbor.change import Change, one_of, unchanged
 from imagepipe.harbor.client import Call
 from imagepipe.harbor.v1_session import Session1, project_path
 from imagepipe.harbor.wire import Foreign, WireMember, parse
@@ -72,35 +72,46 @@ class Membership1:
 
         Raises:
             NotFoundError: It is no member.
+            RefusedError: It has another role by now.
         """
         what = f"make {member.principal} {role} of {project.name}"
         self._session.require_role(role, what)
         change = Change(self._client, what)
 
         def attempt() -> Member | None:
-            there = self._find(project, member.principal, what)
+            there = self._find(project, member.principal, what, member.handle)
             if there is None:
                 raise NotFoundError(f"{what}: it is not a member", hint="add it instead")
             if there.role is role:
                 return there
+            unchanged(there, member, what)
             change.write(Call("PUT", self._path(project, there, what), what, body={"role_id": role.harbor_id}))
-            there = self._find(project, member.principal, what)
-            return there if there is not None and there.role is role else None
+            now = self._listed(project, there, what)
+            return now if now is not None and now.role is role else None
 
         with self._session.inside(project.name, what):
             return change.until(attempt)
 
     def remove(self, project: Project, member: Member) -> None:
-        """Removes a member; returns once it is gone, whoever removed it."""
+        """Removes a member; returns once it is gone, whoever removed it.
+
+        Raises:
+            RefusedError: It has another role by now.
+        """
         what = f"remove {member.principal} from {project.name}"
+        with self._session.inside(project.name, what):
+            there = self._find(project, member.principal, what, member.handle)
+        if there is None:
+            return
+        unchanged(there, member, what)
         change = Change(self._client, what)
 
         def attempt() -> bool | None:
-            there = self._find(project, member.principal, what)
-            if there is None:
+            # By its id from here on: another one of the same name is another member.
+            if change.in_doubt and self._listed(project, there, what) is None:
                 return True
             change.write(Call("DELETE", self._path(project, there, what), what, accept=(404,)))
-            return True if self._find(project, member.principal, what) is None else None
+            return True if self._listed(project, there, what) is None else None
 
         with self._session.inside(project.name, what):
             change.until(attempt)
@@ -116,7 +127,9 @@ class Membership1:
             if not self._session.exists(project.name):
                 raise NotFoundError(f"{what}: there is no project {project.name}", hint="list the projects")
             raise NotFoundError(f"{what}: Harbor does not know it: {words(response)}", hint=self._unknown(principal))
-        there = self._find(project, principal, what)
+        number = response.headers.get("location", "").rpartition("/")[2] if response is not None else ""
+        # Of groups that have one name the new one's id tells which it is.
+        there = self._find(project, principal, what, number)
         if response is not None and response.status_code == 409 and there is None:
             raise RefusedError(
                 f"{what}: {words(response)}, though it is not listed", hint="look for it under another spelling"
@@ -155,18 +168,27 @@ class Membership1:
     def _groups(self, what: str) -> tuple[_WireGroup, ...]:
         return tuple(parse(_WireGroup, row, what) for row in self._rows(Call("GET", "/usergroups", what)))
 
-    def _find(self, project: Project, principal: Principal, what: str) -> Member | None:
+    def _listed(self, project: Project, member: Member, what: str) -> Member | None:
+        """Returns a member as it is listed now, known by its id."""
+        return next((each for each in self._members(project, what) if each.handle == member.handle), None)
+
+    def _find(self, project: Project, principal: Principal, what: str, handle: str = "") -> Member | None:
+        """Returns a member as listed, or None when it is none.
+
+        Raises:
+            RefusedError: More than one member may be meant, and the handle is none of theirs.
+        """
         names = {principal.name}
         if principal.kind is PrincipalKind.GROUP and _DN.match(principal.name):
             # A group is listed by its name, and only LDAP's own table says which DN that is.
             wanted = principal.name.casefold()
             names = {group.group_name for group in self._groups(what) if group.ldap_group_dn.casefold() == wanted}
-        found = (
+        found = [
             member
             for member in self._members(project, what)
             if member.principal.kind is principal.kind and member.principal.name in names
-        )
-        return next(found, None)
+        ]
+        return one_of(found, handle, what)
 
     def _members(self, project: Project, what: str) -> tuple[Member, ...]:
         # Always all of them, in one answer: there are no pages, and the filter takes any part of a name.

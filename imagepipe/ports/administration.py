@@ -95,11 +95,19 @@ class Membership(Protocol):
         ...
 
     def set_role(self, project: Project, member: Member, role: Role) -> Member:
-        """Gives a member another role and returns it as read back."""
+        """Gives a member another role and returns it as read back.
+
+        Raises:
+            RefusedError: Its role is neither the one that is wanted nor the one that `member` tells: it was changed.
+        """
         ...
 
     def remove(self, project: Project, member: Member) -> None:
-        """Removes a member; returns once it is gone."""
+        """Removes a member; returns once it is gone.
+
+        Raises:
+            RefusedError: Its role is not the one that `member` tells: it was changed.
+        """
         ...
 
 

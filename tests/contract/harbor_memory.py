@@ -287,6 +287,7 @@ class MemoryMembership:
         if there is None:
             raise NotFoundError(f"{member.principal} is not a member of {project.name}")
         if there is not role:
+            self._check_same(there, member)
             self._write("member.set", project, member.principal, role)
         return self._member(member.principal, self.harbor.members[project.name][member.principal])
 
@@ -294,8 +295,14 @@ class MemoryMembership:
         self.harbor.project(project.name)
         roles = self.harbor.members[project.name]
         if member.principal in roles:
+            self._check_same(roles[member.principal], member)
             subject = f"{project.name} {member.principal}"
             self.harbor.write("member.remove", subject, lambda: roles.__delitem__(member.principal))
+
+    @staticmethod
+    def _check_same(there: Role, member: Member) -> None:
+        if there is not member.role:
+            raise RefusedError(f"{member.principal} was {member.role}, and somebody has made it {there} meanwhile")
 
     def _check(self, project: Project, role: Role) -> None:
         self.harbor.project(project.name)

@@ -211,9 +211,21 @@ def test_odd_names_come_back_as_they_were_given(world: World, name: str) -> None
     text = f"user:{name}"
     member = world.harbor.membership.add(project, named(text), Role.DEVELOPER)
     assert member.principal.name == name
-    assert world.harbor.membership.set_role(project, member, Role.GUEST).role is Role.GUEST
+    member = world.harbor.membership.set_role(project, member, Role.GUEST)
+    assert member.role is Role.GUEST
     world.harbor.membership.remove(project, member)
     assert roles(world, project) == {"admin": Role.PROJECT_ADMIN}
+
+
+def test_a_role_that_somebody_gave_meanwhile_is_not_taken_away(world: World) -> None:
+    project, membership = world.project(), world.harbor.membership
+    seen = membership.add(project, named(ALICE), Role.GUEST)
+    membership.set_role(project, seen, Role.PROJECT_ADMIN)
+    with pytest.raises(RefusedError, match="guest, and somebody has made it projectAdmin meanwhile"):
+        membership.set_role(project, seen, Role.DEVELOPER)
+    with pytest.raises(RefusedError, match="guest, and somebody has made it projectAdmin meanwhile"):
+        membership.remove(project, seen)
+    assert membership.set_role(project, seen, Role.PROJECT_ADMIN).role is Role.PROJECT_ADMIN
 
 
 def test_adding_twice_is_success_and_with_another_role_is_not(world: World) -> None:

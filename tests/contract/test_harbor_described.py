@@ -55,7 +55,7 @@ def everything(harbor: Administration, settings: Mapping[str, bool | str | int],
     assert project in tuple(harbor.projects.list())
     stranger = Principal.parse("stranger")
     member = harbor.membership.add(project, stranger, Role.GUEST)
-    harbor.membership.set_role(project, member, Role.DEVELOPER)
+    member = harbor.membership.set_role(project, member, Role.DEVELOPER)
     harbor.membership.remove(project, member)
     harbor.callers.caller()
     harbor.callers.rights(Project(project.name))

@@ -74,7 +74,8 @@ def test_an_oidc_user_must_log_in_once_and_a_group_need_not(tmp_path: Path) -> N
         assert caught.value.hint == "let the user log in to Harbor's web interface once, or add a group instead"
         added = harbor.membership.add(project, group("devs"), Role.DEVELOPER)
         assert added in harbor.membership.list(project)
-        assert harbor.membership.set_role(project, added, Role.MAINTAINER).role is Role.MAINTAINER
+        added = harbor.membership.set_role(project, added, Role.MAINTAINER)
+        assert added.role is Role.MAINTAINER
         harbor.membership.remove(project, added)
         assert [str(member.principal) for member in harbor.membership.list(project)] == ["admin"]
 

@@ -84,7 +84,8 @@ def test_a_group_of_the_provider_is_added_raised_and_removed(modes: Modes) -> No
         assert _add(admin, "group:devs") == added
         with pytest.raises(RefusedError, match="developer there already"):
             _add(admin, "group:devs", Role.GUEST)
-        assert admin.membership.set_role(HERE, added, Role.MAINTAINER).role is Role.MAINTAINER
+        added = admin.membership.set_role(HERE, added, Role.MAINTAINER)
+        assert added.role is Role.MAINTAINER
         admin.membership.remove(HERE, added)
         assert group not in [member.principal for member in admin.membership.list(HERE)]
 

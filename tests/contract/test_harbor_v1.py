@@ -255,6 +255,22 @@ def test_a_group_of_ldap_is_added_by_its_dn_and_known_by_its_name(world: World) 
         membership.add(project, named("group:none"), Role.DEVELOPER)
 
 
+def test_of_two_groups_of_one_name_only_the_one_that_is_meant_is_changed(world: World) -> None:
+    project, twin = world.project(), DN.replace("groups", "more")
+    world.client.vic.store.set_setting("auth_mode", "ldap_auth")
+    world.client.vic.store.set_setting("ldap_groups", json.dumps({DN: "devs", twin: "devs"}))
+    membership = world.harbor.membership
+    first = membership.add(project, named(f"group:{DN}"), Role.DEVELOPER)
+    second = membership.add(project, named(f"group:{twin}"), Role.GUEST)
+    assert (second.role, second.handle != first.handle) == (Role.GUEST, True)
+    second = membership.set_role(project, second, Role.DEVELOPER)
+    with pytest.raises(RefusedError, match="2 members have that name"):
+        membership.remove(project, Member(named("group:devs"), Role.DEVELOPER))
+    membership.remove(project, first)
+    assert membership.list(project)[0].handle == second.handle
+    assert membership.set_role(project, second, Role.GUEST).handle == second.handle
+
+
 def test_a_project_that_is_hidden_is_told_from_one_that_is_not_there(world: World) -> None:
     project = world.project()
     stranger = world.enter("carl")
@@ -360,7 +376,7 @@ def test_lost_answers_leave_the_project_as_it_was_wanted(world: World, seed: int
     harbor = world.enter(transport=ChaosTransport(httpx.HTTPTransport(), share=0.15, seed=seed))
     project = harbor.projects.create("es-sandbox", {"auto_scan": True})
     member = harbor.membership.add(project, named(ALICE), Role.GUEST)
-    harbor.membership.set_role(project, member, Role.DEVELOPER)
+    member = harbor.membership.set_role(project, member, Role.DEVELOPER)
     assert roles(world, project) == {"admin": Role.PROJECT_ADMIN, ALICE: Role.DEVELOPER}
     harbor.membership.remove(project, member)
     harbor.projects.delete(project)

@@ -4,13 +4,13 @@ Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/member.go, src/controlle
 answer 200 for members that are not there, and PUT for roles that there are not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import httpx
 
 from imagepipe.errors import InputError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
-from imagepipe.harbor.change import Change
+from imagepipe.harbor.change import Change, one_of, unchanged
 from imagepipe.harbor.client import Call, decoded
 from imagepipe.harbor.paging import Listing, every
 from imagepipe.harbor.v2.groups import Groups, first_value, same_dn
@@ -74,6 +74,7 @@ class Membership2:
 
         Raises:
             NotFoundError: It is no member.
+            RefusedError: It has another role by now.
         """
         what = f"make {member.principal} {role} of {project.name}"
         change = Change(self._client, what)
@@ -84,6 +85,7 @@ class Membership2:
                 raise NotFoundError(f"{what}: it is not a member", hint="add it instead")
             if there.role is role:
                 return there
+            unchanged(there, member, what)
             path = self._session.path(project, "members", there.handle)
             change.write(Call("PUT", path, what, body={"role_id": role.harbor_id}))
             now = self._listed(project, there, what)
@@ -93,11 +95,16 @@ class Membership2:
             return change.until(attempt)
 
     def remove(self, project: Project, member: Member) -> None:
-        """Removes a member; returns once it is gone, whoever removed it."""
+        """Removes a member; returns once it is gone, whoever removed it.
+
+        Raises:
+            RefusedError: It has another role by now.
+        """
         what = f"remove {member.principal} from {project.name}"
         there = self._certain(project, member, what)
         if there is None:
             return
+        unchanged(there, member, what)
         change = Change(self._client, what)
         path = self._session.path(project, "members", there.handle)
 
@@ -180,7 +187,7 @@ class Membership2:
         if self._groups.by_dn(principal):
             return self._find_by_dn(project, principal.name, what, handle)
         listed = self._members(project, what, principal.name)
-        return _one_of([member for member in listed if member.principal == principal], handle, what)
+        return one_of([member for member in listed if member.principal == principal], handle, what)
 
     def _find_by_dn(self, project: Project, dn: str, what: str, handle: str) -> Member | None:
         numbers = self._groups.numbers(dn, what)
@@ -189,7 +196,7 @@ class Membership2:
             sure = [wire for wire in groups if wire.entity_id in numbers]
         else:
             sure = [wire for wire in groups if same_dn(wire.entity_name, dn) or str(wire.id) == handle]
-        return _one_of([self._member(wire, what) for wire in sure], handle, what)
+        return one_of([self._member(wire, what) for wire in sure], handle, what)
 
     def _alike(self, project: Project, principal: Principal, what: str) -> Member | None:
         """Returns the one member whose name differs in case only, or is the first part of the DN asked for."""
@@ -217,13 +224,3 @@ class Membership2:
             return Member(Principal(kind, wire.entity_name), Role.of_harbor_id(wire.role_id), str(wire.id))
         except InputError as error:
             raise UnsupportedError(f"{what}: member {wire.entity_name}: {error.message}", hint=error.hint) from error
-
-
-def _one_of(found: Sequence[Member], handle: str, what: str) -> Member | None:
-    """Returns the only one, or the one with that handle."""
-    if len(found) < 2:
-        return found[0] if found else None
-    mine = [member for member in found if member.handle == handle]
-    if not mine:
-        raise RefusedError(f"{what}: {len(found)} members have that name", hint="list the members again")
-    return mine[0]

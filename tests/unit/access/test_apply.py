@@ -4,7 +4,14 @@ from dataclasses import replace
 import pytest
 
 from imagepipe.access.apply import Applied, apply_plan, needs_secrets
-from imagepipe.access.changes import Changes, check_not_last_admin, create_robot, remove_member, set_role
+from imagepipe.access.changes import (
+    Changes,
+    check_not_last_admin,
+    create_robot,
+    find_member,
+    remove_member,
+    set_role,
+)
 from imagepipe.access.plan import plan_access
 from imagepipe.access.read import find_project, read_access
 from imagepipe.access.secrets import nowhere
@@ -20,11 +27,21 @@ from imagepipe.errors import (
     UnavailableError,
 )
 from imagepipe.events import Event, StepStarted, Warned
-from imagepipe.model.access import PERMISSION_SETS, Caller, Member, Principal, Project, RobotRequest, RobotSecret, Role
+from imagepipe.model.access import (
+    PERMISSION_SETS,
+    Caller,
+    Member,
+    Principal,
+    Project,
+    Right,
+    RobotRequest,
+    RobotSecret,
+    Role,
+)
 from tests.contract.harbor_memory import MemoryHarbor, MemoryMembership
 from tests.unit.access.worlds import World, desired, world
 
-PULL = PERMISSION_SETS["pull"]
+PULL, PUSH = PERMISSION_SETS["pull"], PERMISSION_SETS["push"]
 
 
 def members(**roles: Role) -> dict[Principal, Role]:
@@ -326,10 +343,57 @@ def test_a_change_that_is_made_already_changes_nothing() -> None:
     assert there.harbor.writes == []
 
 
-def test_a_role_is_given_to_who_is_no_longer_a_member() -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            Change("es", Action.SET_ROLE, "carol", "developer", "guest"),
+            "carol was developer, and is no member meanwhile",
+        ),
+        (
+            Change("es", Action.SET_ROLE, "bob", "developer", "limitedGuest"),
+            "bob was developer, and is guest meanwhile",
+        ),
+        (Change("es", Action.ADD_MEMBER, "bob", None, "developer"), "bob was no member, and is guest meanwhile"),
+        (Change("es", Action.REMOVE_MEMBER, "bob", "developer", None), "bob was developer, and is guest meanwhile"),
+    ],
+)
+def test_what_somebody_else_has_changed_meanwhile_is_left_as_it_is(change: Change, said: str) -> None:
     there = world(BEFORE)
-    Changes(there.harbor.administration(), nowhere).make(Change("es", Action.SET_ROLE, "carol", "developer", "guest"))
-    assert there.harbor.members["es"][Principal.parse("carol")] is Role.GUEST
+    with pytest.raises(RefusedError, match=said) as caught:
+        Changes(there.harbor.administration(), nowhere).make(change)
+    assert caught.value.hint == "make a new plan and look at it"
+    assert there.harbor.writes == []
+
+
+def test_several_members_of_one_name_are_not_told_apart_by_luck() -> None:
+    twins = [Member(Principal.parse("group:devs"), role, role.value) for role in (Role.GUEST, Role.DEVELOPER)]
+    with pytest.raises(RefusedError, match="group:devs: 2 members have that name"):
+        find_member(twins, Principal.parse("group:cn=devs,ou=groups"))
+
+
+@pytest.mark.parametrize("before", [None, PUSH], ids=["new", "replaced"])
+def test_of_two_applies_at_once_the_second_takes_no_secret_that_the_first_has_handed_over(
+    before: frozenset[Right] | None,
+) -> None:
+    there = world(es(members(root=Role.PROJECT_ADMIN), **({"ci": RobotState(before)} if before else {})))
+    file = desired(es(members(root=Role.PROJECT_ADMIN), ci=RobotState(PULL)))
+    admin = there.harbor.administration()
+    plan = planned(there, file)
+    first = apply_plan(plan, file, admin, deliver=there.deliver)
+    assert first.failed == ()
+    with pytest.raises(RefusedError, match="robot ci: somebody has made or changed it meanwhile"):
+        Changes(admin, there.deliver).make(plan.changes[0])
+    (login,) = there.harbor.robots
+    assert there.delivered[login] == there.harbor.secrets[login]
+
+
+def test_a_robot_that_people_gave_other_rights_is_not_deleted() -> None:
+    there = world(es(members(root=Role.PROJECT_ADMIN), ci=RobotState(PUSH)))
+    change = Change("es", Action.DELETE_ROBOT, "ci", {"rights": sorted(map(str, PULL))}, None)
+    with pytest.raises(RefusedError, match="robot ci: somebody has made or changed it meanwhile"):
+        Changes(there.harbor.administration(), nowhere).make(change)
+    assert list(there.harbor.robots) == ["robot$es+ci"]
 
 
 @pytest.mark.parametrize("write", [Action.REMOVE_MEMBER, Action.SET_ROLE])

@@ -73,7 +73,7 @@ def test_who_may_not_look_up_dns_adds_a_group_and_never_changes_its_twin() -> No
         with pytest.raises(RefusedError, match="may or may not be group:devs, all"):
             change(P, Member(principal, Role.GUEST))
     assert members.set_role(P, Member(principal, Role.GUEST, "8"), Role.DEVELOPER).role is Role.DEVELOPER
-    members.remove(P, Member(principal, Role.GUEST, "8"))
+    members.remove(P, Member(principal, Role.DEVELOPER, "8"))
     assert harbor.members == []
     members.remove(P, Member(principal, Role.GUEST, "8"))
     assert harbor.count("GET /usergroups") == 0
