@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from imagepipe.access.names import matching
+from imagepipe.access.names import family_of, matching
 from imagepipe.access.state import (
     AccessPlan,
     Action,
@@ -45,6 +45,8 @@ _UNSET: Final[Mapping[str, Setting]] = {
 # Shown to system administrators alone, or to those with quota:read: absent is not a difference.
 _HIDDEN: Final = "storage_limit_bytes"
 _ADMIN: Final = Role.PROJECT_ADMIN.value
+# What ends the robot that there is.
+_ROBOT_TAKERS: Final = (Action.DELETE_ROBOT, Action.REPLACE_ROBOT, Action.RENEW_ROBOT)
 
 
 def plan_access(
@@ -73,11 +75,14 @@ def plan_access(
     for asked in desired:
         state = actual.get(asked.state.name)
         project = _as_held(asked, state, own, folds=folds)
-        found = sorted(_changes(project, state, own), key=lambda change: _rank(change, own))
+        robot = _own_robot(caller, project.state.name)
+        found = sorted(_changes(project, state, own), key=lambda change: _rank(change, own, robot))
         _check_admins(project.state.name, state, found, own)
         if state is not None:
             if own is not None and not force:
                 _check_caller(state, found, own)
+            if robot is not None and not force:
+                _check_own_robot(found, robot)
             reports.extend(_reports(project, state))
         changes.extend(found)
     basis = fingerprint([one.state.name for one in desired], actual)
@@ -185,7 +190,13 @@ def _reports(project: DesiredProject, state: ProjectState) -> Iterator[str]:
             yield f"{name}: robot {robot} is not in the file"
 
 
-def _rank(change: Change, own: str | None) -> int:
+def _own_robot(caller: Caller, project: str) -> str | None:
+    """Returns which robot of a project we are; a login is a prefix, which may be any, the project, `+` and the name."""
+    head, plus, name = caller.name.rpartition("+")
+    return family_of(name)[0] if caller.kind == "robot" and plus and head.endswith(project) else None
+
+
+def _rank(change: Change, own: str | None, robot: str | None) -> int:
     """Returns where in a project's order a change stands."""
     members = (Action.ADD_MEMBER, Action.SET_ROLE, Action.REMOVE_MEMBER)
     match change.action:
@@ -193,7 +204,7 @@ def _rank(change: Change, own: str | None) -> int:
             return 0
         case Action.ADD_MEMBER | Action.SET_ROLE if change.after == _ADMIN:
             return 1
-        case action if action in members and change.subject == own:
+        case action if (action in members and change.subject == own) or _ends(change, robot):
             return 6
         case Action.SET_ROLE:
             lowered = _STRENGTH.index(Role(change.after)) > _STRENGTH.index(Role(change.before))
@@ -202,6 +213,10 @@ def _rank(change: Change, own: str | None) -> int:
             return 5
         case _:
             return 2
+
+
+def _ends(change: Change, robot: str | None) -> bool:
+    return change.action in _ROBOT_TAKERS and change.subject == robot
 
 
 def _admins_after(admins: set[str], changes: Sequence[Change]) -> set[str]:
@@ -229,3 +244,13 @@ def _check_caller(state: ProjectState, changes: Sequence[Change], own: str) -> N
             f"{state.name}: you ({own}) would no longer be projectAdmin",
             hint="keep yourself in the access file, or add --force",
         )
+
+
+def _check_own_robot(changes: Sequence[Change], robot: str) -> None:
+    for change in changes:
+        if _ends(change, robot):
+            done = "deleted" if change.action is Action.DELETE_ROBOT else "replaced"
+            raise RefusedError(
+                f"{change.project}: you (robot {robot}) would be {done}",
+                hint="keep yourself in the access file with the rights that you have, or add --force",
+            )

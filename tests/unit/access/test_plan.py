@@ -265,3 +265,26 @@ def test_two_names_that_may_mean_one_group_mean_it_once() -> None:
     before = state({"alice": Role.PROJECT_ADMIN, "group:devs": Role.GUEST})
     wanted = state({"alice": Role.PROJECT_ADMIN, "group:cn=devs,ou=more": Role.DEVELOPER, "group:devs": Role.GUEST})
     assert lines(plan(wanted, before)) == ["es: add member group:cn=devs,ou=more: developer"]
+
+
+@pytest.mark.parametrize(
+    ("robots", "done"), [({"new": PUSH}, "deleted"), ({"ops": PUSH}, "replaced")], ids=["left out", "changed"]
+)
+def test_a_robot_is_not_taken_away_by_its_own_run_unless_it_is_forced(
+    robots: Mapping[str, RobotState], done: str
+) -> None:
+    before, ops = state({"bob": Role.PROJECT_ADMIN}, {"ops": PULL}), Caller("robot$es+ops.g2", "robot")
+    wanted = state({"carol": Role.PROJECT_ADMIN}, robots)
+    with pytest.raises(RefusedError, match=rf"es: you \(robot ops\) would be {done}") as caught:
+        plan(wanted, before, caller=ops)
+    assert "--force" in str(caught.value.hint)
+    forced = plan(wanted, before, caller=ops, force=True)
+    assert (forced.changes[-1].action.symbol, forced.changes[-1].subject) == ("-" if done == "deleted" else "~", "ops")
+    for other in (ROBOT, Caller("robot$other+ops", "robot"), Caller("es+ops", "user")):
+        assert len(plan(wanted, before, caller=other).changes) == len(forced.changes)
+
+
+def test_a_robot_that_the_file_leaves_as_it_is_may_run_it() -> None:
+    before = state({"bob": Role.PROJECT_ADMIN}, {"ops": PULL})
+    wanted = state({"bob": Role.PROJECT_ADMIN, "carol": Role.GUEST}, {"ops": PULL})
+    assert lines(plan(wanted, before, caller=Caller("robot$es+ops", "robot"))) == ["es: add member carol: guest"]
