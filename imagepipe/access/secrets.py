@@ -19,6 +19,7 @@ from typing import Final
 from imagepipe.access.names import family_of
 from imagepipe.errors import ImagepipeError, InputError
 from imagepipe.model.access import Robot, RobotRequest, RobotSecret
+from imagepipe.model.received import json_in
 from imagepipe.model.result import Credential
 
 __all__ = ["SecretFile", "SecretFolder", "SecretForm", "nowhere", "written"]
@@ -28,6 +29,9 @@ _PREFIX: Final = "HARBOR"
 _MARK: Final = ".begun"
 # A name and a secret take some 200 bytes; an environment file is written by people.
 _MOST_BYTES: Final = 64 * 1024
+# A name of at most 255 characters and what is round it, with a secret of at most 128 characters.
+# Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/robot.go, src/pkg/robot (secret: 8 to 128 characters)
+_LONGEST_SECRET_BYTES: Final = 4096
 # Source: POSIX.1-2017 XCU 2.9.1 (assignments), 2.14 export
 _ASSIGNMENT: Final = re.compile(r"(?P<lead>\s*(?:export\s+)?)(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 
@@ -80,6 +84,7 @@ class SecretFile:
         """
         try:
             self._check_kind()
+            self._check_own()
             self._others()
             self._beside(b"").unlink()
         except OSError as error:
@@ -93,6 +98,7 @@ class SecretFile:
         """
         try:
             self._check_kind()
+            self._check_own()
             with _alone(self.path.parent):
                 self._beside(self._content(made).encode()).replace(self.path)
         except OSError as error:
@@ -131,6 +137,22 @@ class SecretFile:
             raise OSError(0, "it is a folder")
         if self.path.exists() and not self.path.is_file():
             raise OSError(0, "it is no file, but a device or a pipe")
+
+    def _check_own(self) -> None:
+        """Returns when the file holds nothing, or what a robot's secret may take the place of.
+
+        Raises:
+            InputError: It holds something else, which would be gone: Docker's config.json, or somebody's key.
+            OSError: It cannot be read.
+        """
+        if self.form is SecretForm.ENV or not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        if content.strip() and not _is_secret(content, self.form):
+            raise InputError(
+                f"{self.path}: it holds something that is no robot's secret, and would be gone",
+                hint="name another file, or empty this one",
+            )
 
     def _content(self, made: RobotSecret) -> str:
         if self.form is SecretForm.ENV:
@@ -243,6 +265,19 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 def nowhere(made: RobotSecret) -> None:
     """Takes a secret to no file: there is none to take, or somebody wants to see it."""
     del made
+
+
+def _is_secret(content: bytes, form: SecretForm) -> bool:
+    """Tells whether it looks like what we write: a secret alone is one word."""
+    if len(content) > _LONGEST_SECRET_BYTES:
+        return False
+    if form is SecretForm.SECRET:
+        return len(content.split()) == 1
+    try:
+        data = json_in(content)
+    except ValueError:
+        return False
+    return isinstance(data, dict) and data.keys() == {"username", "password"}
 
 
 def _from_json(text: str) -> Credential | None:

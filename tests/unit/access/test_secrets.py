@@ -217,3 +217,41 @@ def test_a_folder_that_cannot_be_is_known_before_there_is_a_secret(tmp_path: Pat
 def test_a_secret_that_goes_nowhere_is_not_shown() -> None:
     nowhere(MADE)
     assert MADE.secret not in repr(MADE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b'{"auths": {"vic.example": {"auth": "eA=="}}}'),
+        ("config.json", b'{"username": "bob", "password": "Secret1", "email": "bob@example.com"}'),
+        ("list.json", b'["username", "password"]'),
+        ("deep.json", b"[" * 3000),
+        ("half.json", b'{"username": '),
+        ("id_rsa", b"-----BEGIN KEY-----\nAAAA\n"),
+        ("hosts", b"127.0.0.1 localhost"),
+        ("blob", b"x" * 5000),
+    ],
+)
+def test_a_file_that_holds_something_else_is_not_lost_for_a_secret(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    for attempt in (SecretFile.at(path).check, lambda: SecretFile.at(path).deliver(MADE)):
+        with pytest.raises(
+            InputError, match="it holds something that is no robot's secret, and would be gone"
+        ) as caught:
+            attempt()
+        assert caught.value.hint == "name another file, or empty this one"
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("ci", "\n"), ("ci", "Old1\n"), ("ci.json", '{"username": "robot$p+ci", "password": "Old1"}')]
+)
+def test_a_secret_takes_the_place_of_an_older_one(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    SecretFile.at(tmp_path / name).check()
+    SecretFile.at(tmp_path / name).deliver(MADE)
+    held = SecretFile.at(tmp_path / name).held()
+    assert held is not None
+    assert held.password == MADE.secret
