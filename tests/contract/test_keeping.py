@@ -221,3 +221,23 @@ def test_what_cannot_be_kept_at_all_is_said(running: RunningHarbor) -> None:
     with pytest.raises(UnsupportedError, match="this is harbor-1") as caught:
         Keeper2(lambda: old, registry="other.example", dialect="harbor-1").kept(elsewhere)
     assert "Harbor 1.7" in str(caught.value.hint)
+
+
+def test_a_tag_that_the_teams_own_rule_keeps_stays_and_does_not_stop_the_rest(at_harbor: HarborPlace) -> None:
+    one, two = at_harbor.image(), at_harbor.image()
+    selectors = {
+        "tag_selectors": [{"kind": "doublestar", "decoration": "matches", "pattern": "**"}],
+        "scope_selectors": {"repository": [{"kind": "doublestar", "decoration": "repoMatches", "pattern": "**"}]},
+    }
+    body = {"action": "immutable", "template": "immutable_template", "disabled": False, **selectors}
+    at_harbor.keeper.keep([one, two])
+    assert at_harbor.send("POST", RULES, json=body).status_code == 201
+    assert at_harbor.keeper.kept(one.repository) == {one.digest: True, two.digest: True}
+    at_harbor.keeper.release([one, two])
+    assert at_harbor.named() == {"**"}
+    # Nobody is asked again to let go of what others keep, and what is needed again is kept again.
+    assert at_harbor.keeper.kept(one.repository) == {}
+    at_harbor.keeper.keep([one])
+    assert at_harbor.keeper.kept(one.repository) == {one.digest: True}
+    told = keeper_of(at_harbor.running, "developer").kept(one.repository)
+    assert told == {one.digest: True, two.digest: True}

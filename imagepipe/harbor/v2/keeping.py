@@ -78,7 +78,10 @@ class Keeper2:
         self._dialect = dialect
 
     def kept(self, repository: Repository) -> Mapping[Digest, bool]:
-        """Returns what was asked to be kept, and whether its tag is immutable."""
+        """Returns what was asked to be kept, and whether its tag is immutable.
+
+        A tag that another rule keeps, and not ours, stays when we let go: it asks for nothing.
+        """
         what = f"look what is kept of {repository.path}"
         self._check(repository, what)
         # Harbor reads `~` as "holds", and has no other way to ask for a beginning.
@@ -91,7 +94,10 @@ class Keeper2:
             digest = Digest.parse(artifact.digest)
             own = keep_tag(repository.pin(digest))
             found.update((digest, tag.immutable) for tag in artifact.tags if tag.name == own)
-        return found
+        named = self._named(repository.project, what) if any(found.values()) else None
+        if named is None:
+            return found
+        return {one: held for one, held in found.items() if not held or keep_tag(repository.pin(one)) in named}
 
     def keep(self, images: Sequence[Pinned]) -> None:
         """Makes Harbor keep images: first the rule, which who may not write leaves nothing behind, then the tags.
@@ -117,12 +123,15 @@ class Keeper2:
                 )
 
     def release(self, images: Sequence[Pinned]) -> None:
-        """Lets go of images: first the rule, then the tags, which could not be removed before."""
+        """Lets go of images: first the rule, then the tags, which could not be removed before.
+
+        A tag that another rule keeps (`**` is usual) cannot be removed, and does no harm.
+        """
         for project, tags in _by_project(images).items():
             self._change_rule(project, remove=tags)
         for image in images:
             path = f"{self._tags(image)}/{keep_tag(image)}"
-            self._in(image.repository.project, Call("DELETE", path, f"let go of {image}", accept=(404,)))
+            self._in(image.repository.project, Call("DELETE", path, f"let go of {image}", accept=(404, 412)))
 
     def _change_rule(self, project: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Makes one rule name what ours named and what is added; a rule that somebody switched off counts for nothing.
@@ -143,6 +152,14 @@ class Keeper2:
         for rule in own:
             if rule is not stays:
                 self._in(project, Call("DELETE", f"{path}/{rule.id}", what, accept=(404,)))
+
+    def _named(self, project: str, what: str) -> frozenset[str] | None:
+        """Returns the tags that our rule names; None where rules are not shown to us."""
+        try:
+            rules = self._own_rules(project, what)
+        except PermissionRefusedError:
+            return None
+        return frozenset(tag for rule in rules if not rule.disabled for tag in rule.tags)
 
     def _own_rules(self, project: str, what: str) -> list[_Rule]:
         try:
