@@ -9,6 +9,7 @@ right to go on is the very last to be taken.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from imagepipe.access.names import family_of, matching
@@ -56,6 +57,7 @@ def plan_access(
     caller: Caller,
     force: bool = False,
     folds: bool = False,
+    now: datetime | None = None,
 ) -> AccessPlan:
     """Returns the changes that make `actual` what is desired. Law: where they are equal there is none.
 
@@ -65,6 +67,7 @@ def plan_access(
         caller: Who we are: becomes admin of what we create, and must not be locked out.
         force: Whether we may be.
         folds: Whether members' names that differ in case only are the same, as `Administration.folds` says.
+        now: The time, for robots that have expired; None: they are not told.
 
     Raises:
         RefusedError: A project would be left without an admin, or we would lock ourselves out.
@@ -83,7 +86,7 @@ def plan_access(
                 _check_caller(state, found, own)
             if robot is not None and not force:
                 _check_own_robot(found, robot)
-            reports.extend(_reports(project, state))
+            reports.extend(_reports(project, state, now))
         changes.extend(found)
     basis = fingerprint([one.state.name for one in desired], actual)
     return AccessPlan(tuple(changes), tuple(reports), basis, fingerprint_of_wanted(desired))
@@ -168,7 +171,7 @@ def _unmanaged_robots(wanted: ProjectState, state: ProjectState) -> list[str]:
     return sorted(set(state.robots) - set(wanted.robots))
 
 
-def _reports(project: DesiredProject, state: ProjectState) -> Iterator[str]:
+def _reports(project: DesiredProject, state: ProjectState, now: datetime | None) -> Iterator[str]:
     wanted, name = project.state, state.name
     if _HIDDEN in wanted.settings and _HIDDEN not in state.settings:
         yield f"{name}: {_HIDDEN} is not shown to you, so it was not compared"
@@ -176,6 +179,7 @@ def _reports(project: DesiredProject, state: ProjectState) -> Iterator[str]:
         if state.robots[robot] != wanted.robots[robot]:
             # All its generations are replaced.
             continue
+        yield from _ended(name, robot, state.robots[robot], now)
         if state.robots[robot].cut:
             yield (
                 f"{name}: a rotation of robot {robot} was cut off before its new secret was handed over; "
@@ -194,6 +198,17 @@ def _own_robot(caller: Caller, project: str) -> str | None:
     """Returns which robot of a project we are; a login is a prefix, which may be any, the project, `+` and the name."""
     head, plus, name = caller.name.rpartition("+")
     return family_of(name)[0] if caller.kind == "robot" and plus and head.endswith(project) else None
+
+
+def _ended(name: str, robot: str, state: RobotState, now: datetime | None) -> Iterator[str]:
+    """Yields why a robot that is as the file says lets nobody in all the same."""
+    if state.disabled:
+        yield f"{name}: robot {robot} is switched off, which the file does not say"
+    elif now is not None and state.expires_at is not None and state.expires_at <= now and not state.pending:
+        yield (
+            f"{name}: robot {robot} has expired on {state.expires_at:%Y-%m-%d}; "
+            f"`imagepipe robot rotate {name} {robot}` makes its successor"
+        )
 
 
 def _rank(change: Change, own: str | None, robot: str | None) -> int:

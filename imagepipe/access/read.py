@@ -86,4 +86,11 @@ def state_of(generations: Sequence[Robot]) -> RobotState:
     known = [robot for robot in enabled if not is_pending(robot)]
     newest = (known or enabled)[-1]
     older = len(generations) - 1
-    return RobotState(newest.rights, older=older, pending=not known, cut=newest is not enabled[-1])
+    return RobotState(
+        newest.rights,
+        older=older,
+        pending=not known,
+        cut=newest is not enabled[-1],
+        disabled=newest.disabled,
+        expires_at=newest.expires_at,
+    )

@@ -7,6 +7,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -75,6 +76,8 @@ class RobotState:
         older: How many generations before the newest are still there.
         pending: Whether it was made and its secret not surely handed over, so that nobody may have it.
         cut: Whether that is so of a newer generation, while this one is in use.
+        disabled: Whether it is switched off.
+        expires_at: When it ends; None: never.
     """
 
     rights: frozenset[Right]
@@ -82,6 +85,8 @@ class RobotState:
     older: int = field(default=0, compare=False)
     pending: bool = field(default=False, compare=False)
     cut: bool = field(default=False, compare=False)
+    disabled: bool = field(default=False, compare=False)
+    expires_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,12 +229,13 @@ def _plan(
     from imagepipe.access.plan import plan_access
     from imagepipe.access.read import read_access
     from imagepipe.access.support import require_supported
+    from imagepipe.wiring import SystemClock
 
     desired = load_access(file, folds=admin.folds)
     require_supported(desired, admin)
     actual = read_access([one.state.name for one in desired], admin, sink=session.sink)
-    caller = admin.callers.caller()
-    return desired, plan_access(desired, actual, caller=caller, force=force, folds=admin.folds)
+    caller, now = admin.callers.caller(), SystemClock().now()
+    return desired, plan_access(desired, actual, caller=caller, force=force, folds=admin.folds, now=now)
 
 
 def _delivery(

@@ -109,6 +109,10 @@ def test_a_robot_that_has_expired_is_told_so_and_has_a_successor_from_an_admin(
     review = lee("access", "review", project, "--format", "csv").ok().out
     assert f"{login},push" in review
     assert "expired" in review
+    asked = tmp_path / "access.yaml"
+    asked.write_text(lee("access", "export", project).ok().out)
+    told = lee("access", "plan", str(asked), "--detailed-exitcode").ok().out
+    assert told.startswith(f"! {project}: robot ci has expired on ")
     turned = lee("robot", "rotate", project, "ci", "--out", str(file), "--yes").ok()
     assert turned.out == f"{login}.g2\n"
     assert lets_in(box, file)

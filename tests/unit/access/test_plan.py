@@ -1,4 +1,6 @@
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -288,3 +290,22 @@ def test_a_robot_that_the_file_leaves_as_it_is_may_run_it() -> None:
     before = state({"bob": Role.PROJECT_ADMIN}, {"ops": PULL})
     wanted = state({"bob": Role.PROJECT_ADMIN, "carol": Role.GUEST}, {"ops": PULL})
     assert lines(plan(wanted, before, caller=Caller("robot$es+ops", "robot"))) == ["es: add member carol: guest"]
+
+
+def test_a_robot_that_is_as_the_file_says_and_lets_nobody_in_is_told() -> None:
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    robots = {
+        "gone": replace(PULL, expires_at=now),
+        "off": replace(PULL, disabled=True, expires_at=now),
+        "good": replace(PULL, expires_at=now + timedelta(seconds=1)),
+        "eternal": PULL,
+    }
+    there = state({"bob": Role.PROJECT_ADMIN}, robots)
+    wanted = [DesiredProject(there, Unmanaged.REMOVE)]
+    made = plan_access(wanted, {"es": there}, caller=ADMIN, now=now)
+    assert made.changes == ()
+    assert made.reports == (
+        "es: robot gone has expired on 2026-03-01; `imagepipe robot rotate es gone` makes its successor",
+        "es: robot off is switched off, which the file does not say",
+    )
+    assert len(plan_access(wanted, {"es": there}, caller=ADMIN).reports) == 1
