@@ -97,12 +97,13 @@ def _partial(found: Survey) -> ImagepipeError | None:
 
 
 def _document(found: Survey, done: Survey, error: ImagepipeError | None, *, confirmed: bool) -> dict[str, Any]:
+    held = [one.image for one in done.images]
     document: dict[str, Any] = {
         "schema": "imagepipe.protect/v1",
         "images": [one.to_json() for one in done.images],
         "confirmed": confirmed,
         "keep": _texts(found.to_keep),
-        "release": _texts(found.to_release),
+        "release": _texts([one for one in found.to_release if not (confirmed and one in held)]),
         "away": [{"target": name, "message": why} for name, why in found.away.items()],
         "doubts": list(found.doubts),
         "unsupported": found.unsupported.message if found.unsupported else None,

@@ -39,12 +39,14 @@ class Survey:
         away: Targets that could not be asked what they run, by name, with the reason.
         doubts: Why else something may be needed that is not listed.
         unsupported: Why this registry can keep nothing, or None.
+        back: How many images each target could go back to.
     """
 
     images: tuple[Protected, ...]
     away: Mapping[str, str]
     doubts: tuple[str, ...] = ()
     unsupported: UnsupportedError | None = None
+    back: int = 1
 
     @property
     def to_keep(self) -> tuple[Pinned, ...]:
@@ -95,7 +97,7 @@ class Protection:
             images += [self._judged(repository.pin(one), needs[one], kept) for one in needs]
             free = [one for one in kept or () if one not in needs]
             images += [self._judged(repository.pin(one), (), kept) for one in free]
-        return Survey(tuple(images), away, tuple(doubts), unsupported)
+        return Survey(tuple(images), away, tuple(doubts), unsupported, back)
 
     def check(self, images: Sequence[Pinned], *, back: int = 1) -> None:
         """Returns when no target needs any of the images, so that they may be deleted.
@@ -140,6 +142,8 @@ class Protection:
     def carry_out(self, survey: Survey) -> Survey:
         """Makes the registry keep what is needed and let go of the rest, and returns how it is then.
 
+        Targets are asked again before anything is let go of: somebody may have thought about the question for long.
+
         Raises:
             UnsupportedError: This registry can keep nothing.
             RefusedError, AccessError, UnavailableError: The registry says no, or is away.
@@ -151,10 +155,19 @@ class Protection:
             with step(self._world.events, "keep", f"{len(keep)} image{'s' if len(keep) > 1 else ''}"):
                 self._keeper.keep(keep)
         if release:
+            release = self._still_free(release, survey.back)
+        if release:
             with step(self._world.events, "release", f"{len(release)} image{'s' if len(release) > 1 else ''}"):
                 self._keeper.release(release)
         images = (replace(one, state=State.KEPT) if one.image in keep else one for one in survey.images)
         return replace(survey, images=tuple(one for one in images if one.image not in release))
+
+    def _still_free(self, images: Sequence[Pinned], back: int) -> tuple[Pinned, ...]:
+        now = self.survey(tuple(dict.fromkeys(image.repository for image in images)), back=back)
+        for image in images:
+            if image not in now.to_release:
+                self._world.events(Warned(str(image), "stays kept: it may be needed by now"))
+        return tuple(image for image in images if image in now.to_release)
 
     def _inventories(self) -> tuple[dict[str, Inventory], dict[str, str]]:
         """Returns what each target holds and runs, and why others could not be asked."""

@@ -274,3 +274,32 @@ def test_the_tag_that_keeps_an_image_is_its_own_in_every_repository() -> None:
     digest = Digest.of(b"m")
     assert keep_tag(BARE.pin(digest)) != keep_tag(other.pin(digest))
     assert str(Need("vch-a", Why.RUNS)) == "vch-a: runs"
+
+
+def test_what_is_needed_again_by_the_time_of_the_answer_stays_kept(guarded: Guarded) -> None:
+    images = [guarded.small.image(tag) for tag in ("1.0", "1.1", "1.2")]
+    one = guarded.promote(image=images[0])
+    guarded.keep()
+    for image in images[1:]:
+        guarded.promote(image=image)
+    found = guarded.survey()
+    assert found.to_release == (one,)
+    # Somebody thinks about the question, and somebody else promotes what was let go of.
+    guarded.promote(image=images[0])
+    done = guarded.protection.carry_out(found)
+    assert guarded.keeper.kept(BARE)[one.digest]
+    assert one in [protected.image for protected in done.images]
+    told = [event.message for event in guarded.small.events if isinstance(event, Warned) and event.subject == str(one)]
+    assert told == ["stays kept: it may be needed by now"]
+
+
+def test_nothing_is_let_go_of_once_a_target_is_away_by_then(guarded: Guarded) -> None:
+    one = guarded.promote()
+    guarded.keep()
+    guarded.promote()
+    guarded.promote()
+    found = guarded.survey()
+    assert found.to_release == (one,)
+    guarded.small.connect_errors["vch-b"] = UnavailableError("no answer")
+    guarded.protection.carry_out(found)
+    assert guarded.keeper.kept(BARE)[one.digest]
