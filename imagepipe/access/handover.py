@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from imagepipe.access.forms import SecretForm, written
 from imagepipe.access.names import family_of
-from imagepipe.access.secrets import SecretFile, SecretForm, written
+from imagepipe.access.secrets import SecretFile
 from imagepipe.errors import InputError, PartialError
 from imagepipe.events import EventSink, Output, silent
 from imagepipe.model.access import Robot, RobotSecret

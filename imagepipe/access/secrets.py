@@ -5,47 +5,24 @@
 """
 
 import fcntl
-import json
 import os
-import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from imagepipe.access.forms import PREFIX, SecretForm, from_env, from_json, is_secret, merged, variables, written
 from imagepipe.access.names import family_of
 from imagepipe.errors import ImagepipeError, InputError
 from imagepipe.model.access import Robot, RobotRequest, RobotSecret
-from imagepipe.model.received import json_in
 from imagepipe.model.result import Credential
 
-__all__ = ["SecretFile", "SecretFolder", "SecretForm", "nowhere", "written"]
+__all__ = ["SecretFile", "SecretFolder", "nowhere"]
 
-# Our own variables, HARBOR_USERNAME and HARBOR_PASSWORD, begin so.
-_PREFIX: Final = "HARBOR"
 _MARK: Final = ".begun"
 # A name and a secret take some 200 bytes; an environment file is written by people.
 _MOST_BYTES: Final = 64 * 1024
-# A name of at most 255 characters and what is round it, with a secret of at most 128 characters.
-# Source: goharbor/harbor v2.15.2 src/server/v2.0/handler/robot.go, src/pkg/robot (secret: 8 to 128 characters)
-_LONGEST_SECRET_BYTES: Final = 4096
-# Source: POSIX.1-2017 XCU 2.9.1 (assignments), 2.14 export
-_ASSIGNMENT: Final = re.compile(r"(?P<lead>\s*(?:export\s+)?)(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
-
-
-class SecretForm(StrEnum):
-    """How a secret is written.
-
-    `env` is for a shell (`. ci.env`) and our own variables; `json` has username and password; `secret` is the secret
-    alone, as in a password file.
-    """
-
-    ENV = "env"
-    JSON = "json"
-    SECRET = "secret"  # noqa: S105 - the name of a form
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +37,10 @@ class SecretFile:
 
     path: Path
     form: SecretForm
-    prefix: str = _PREFIX
+    prefix: str = PREFIX
 
     @classmethod
-    def at(cls, path: Path, prefix: str = _PREFIX) -> "SecretFile":
+    def at(cls, path: Path, prefix: str = PREFIX) -> "SecretFile":
         """Returns the file, its form told by its name: `.env`, `.json`, else the secret alone."""
         known = {".env": SecretForm.ENV, ".json": SecretForm.JSON}
         return cls(path, known.get(path.suffix or path.name, SecretForm.SECRET), prefix)
@@ -94,11 +71,12 @@ class SecretFile:
         """Writes a robot's login and secret; other lines of an environment file stay as they are.
 
         Raises:
-            InputError: The file cannot be written.
+            InputError: The file cannot be written, or holds the secret of another robot, whose user would lose it.
         """
         try:
             self._check_kind()
             self._check_own()
+            self._check_robot(made.robot)
             with _alone(self.path.parent):
                 self._beside(self._content(made).encode()).replace(self.path)
         except OSError as error:
@@ -113,9 +91,9 @@ class SecretFile:
             return None
         match self.form:
             case SecretForm.JSON:
-                return _from_json(text)
+                return from_json(text)
             case SecretForm.ENV:
-                return _from_env(text, self.prefix)
+                return from_env(text, self.prefix)
             case _:
                 return Credential("", text.strip()) if text.strip() else None
 
@@ -148,15 +126,23 @@ class SecretFile:
         if self.form is SecretForm.ENV or not self.path.exists():
             return
         content = self.path.read_bytes()
-        if content.strip() and not _is_secret(content, self.form):
+        if content.strip() and not is_secret(content, self.form):
             raise InputError(
                 f"{self.path}: it holds something that is no robot's secret, and would be gone",
                 hint="name another file, or empty this one",
             )
 
+    def _check_robot(self, robot: Robot) -> None:
+        held = self.held()
+        if held is not None and _is_other(held.username, robot):
+            raise InputError(
+                f"{self.path}: it holds the secret of {held.username}, which would be gone",
+                hint="name another file, or take that one's login out of this one",
+            )
+
     def _content(self, made: RobotSecret) -> str:
         if self.form is SecretForm.ENV:
-            return _merged(self._others(), _variables(made, self.prefix))
+            return merged(self._others(), variables(made, self.prefix))
         return written(made, self.form) + "\n"
 
     def _others(self) -> str:
@@ -267,66 +253,12 @@ def nowhere(made: RobotSecret) -> None:
     del made
 
 
-def _is_secret(content: bytes, form: SecretForm) -> bool:
-    """Tells whether it looks like what we write: a secret alone is one word."""
-    if len(content) > _LONGEST_SECRET_BYTES:
-        return False
-    if form is SecretForm.SECRET:
-        return len(content.split()) == 1
-    try:
-        data = json_in(content)
-    except ValueError:
-        return False
-    return isinstance(data, dict) and data.keys() == {"username", "password"}
-
-
-def _from_json(text: str) -> Credential | None:
-    try:
-        data = json.loads(text)
-        return Credential(str(data["username"]), str(data["password"]))
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def written(made: RobotSecret, form: SecretForm, prefix: str = _PREFIX) -> str:
-    """Returns a robot's login and secret in one form, without a line break at the end."""
-    match form:
-        case SecretForm.JSON:
-            return json.dumps({"username": made.robot.login, "password": made.secret})
-        case SecretForm.ENV:
-            return _merged("", _variables(made, prefix)).rstrip("\n")
-        case _:
-            return made.secret
-
-
-def _variables(made: RobotSecret, prefix: str) -> dict[str, str]:
-    return {f"{prefix}_USERNAME": made.robot.login, f"{prefix}_PASSWORD": made.secret}
-
-
-def _merged(text: str, values: Mapping[str, str]) -> str:
-    """Returns a shell's assignments with these values in place; every other line stays as it is."""
-    left, lines = dict(values), []
-    for line in text.removesuffix("\n").split("\n") if text else ():
-        found = _ASSIGNMENT.fullmatch(line)
-        if found is None or found["name"] not in values:
-            lines.append(line)
-        elif found["name"] in left:
-            name = found["name"]
-            lines.append(f"{found['lead']}{name}={shlex.quote(left.pop(name))}")
-    lines += [f"{name}={shlex.quote(value)}" for name, value in left.items()]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _from_env(text: str, prefix: str) -> Credential | None:
-    held: dict[str, str] = {}
-    for line in text.split("\n"):
-        found = _ASSIGNMENT.fullmatch(line)
-        with suppress(ValueError):
-            words = shlex.split(found["value"]) if found else ()
-            if found and len(words) == 1:
-                held[found["name"]] = words[0]
-    name, password = held.get(f"{prefix}_USERNAME"), held.get(f"{prefix}_PASSWORD")
-    return Credential(name, password) if name and password else None
+def _is_other(login: str, robot: Robot) -> bool:
+    """Tells whether a login is that of another robot; whoever moves from a user to a robot moves on purpose."""
+    own = f"{robot.project}+{robot.name}" if robot.project else robot.name
+    prefix = robot.login.removesuffix(own)
+    of_robot = bool(prefix) and login.startswith(prefix)
+    return of_robot and family_of(login.removeprefix(prefix))[0] != family_of(own)[0]
 
 
 @contextmanager

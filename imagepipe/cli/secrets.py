@@ -81,8 +81,8 @@ def command_of(session: Session, line: str, *, stdin: str, env_name: str = "HARB
     Raises:
         UsageError: There is none in it.
     """
+    from imagepipe.access.forms import SecretForm
     from imagepipe.access.handover import SecretCommand
-    from imagepipe.access.secrets import SecretForm
     from imagepipe.http.redact import redact
 
     try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from imagepipe.access.forms import SecretForm
 from imagepipe.access.handover import SecretCommand
-from imagepipe.access.secrets import SecretForm
 from imagepipe.errors import InputError, PartialError
 from imagepipe.events import Event, Output
 from imagepipe.model.access import Robot, RobotSecret

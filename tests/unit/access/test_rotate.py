@@ -477,8 +477,9 @@ def test_a_robot_that_hands_its_own_successor_to_a_command_leaves_no_crowd(bench
 
 @pytest.mark.parametrize(("places", "tried"), [((), ["es"]), (("*",), ["es"]), (("/", "b"), ["", "b"]), (("/",), [""])])
 def test_a_robot_of_the_whole_harbor_has_a_successor_with_the_same_rights_in_the_same_places(
-    bench: Bench, places: tuple[str, ...], tried: list[str]
+    bench: Bench, tmp_path: Path, places: tuple[str, ...], tried: list[str]
 ) -> None:
+    bench.place = SecretFile.at(tmp_path / "ops.env")
     old = bench.harbor.add_robot("ops", None, "repository:pull", expires_at=bench.harbor.now + DAY)
     grants = tuple(Grant(place, old.rights) for place in places)
     bench.harbor.robots[old.login] = replace(old, grants=grants)
@@ -489,3 +490,11 @@ def test_a_robot_of_the_whole_harbor_has_a_successor_with_the_same_rights_in_the
     assert bench.registry.places == tried
     with pytest.raises(NotFoundError, match="no robot 'x' in /"):
         bench.run(name="x")
+
+
+def test_a_rotation_into_the_file_of_another_robot_changes_nothing(bench: Bench) -> None:
+    bench.harbor.add_robot("other", "es", "repository:pull")
+    with pytest.raises(InputError, match=r"it holds the secret of robot\$es\+ci, which would be gone"):
+        bench.run(name="other")
+    assert bench.file_works()
+    assert bench.logins() == {"ci": "on", "other": "on"}

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import signal
 import stat
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from imagepipe import fanout
-from imagepipe.access.secrets import SecretFile, SecretFolder, SecretForm, nowhere
+from imagepipe.access.forms import SecretForm
+from imagepipe.access.secrets import SecretFile, SecretFolder, nowhere
 from imagepipe.errors import InputError
 from imagepipe.model.access import Right, Robot, RobotRequest, RobotSecret
 from imagepipe.model.result import Credential
@@ -246,7 +248,8 @@ def test_a_file_that_holds_something_else_is_not_lost_for_a_secret(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("ci", "\n"), ("ci", "Old1\n"), ("ci.json", '{"username": "robot$p+ci", "password": "Old1"}')]
+    ("name", "content"),
+    [("ci", "\n"), ("ci", "Old1\n"), ("ci.json", '{"username": "robot$es+ci", "password": "Old1"}')],
 )
 def test_a_secret_takes_the_place_of_an_older_one(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
@@ -255,3 +258,21 @@ def test_a_secret_takes_the_place_of_an_older_one(tmp_path: Path, name: str, con
     held = SecretFile.at(tmp_path / name).held()
     assert held is not None
     assert held.password == MADE.secret
+
+
+@pytest.mark.parametrize("name", ["ci.json", "ci.env"])
+@pytest.mark.parametrize("other", ["robot$es+other", "robot$else+ci", "robot$ci"])
+def test_the_secret_of_another_robot_is_not_lost_for_this_ones(tmp_path: Path, name: str, other: str) -> None:
+    file = SecretFile.at(tmp_path / name)
+    file.deliver(RobotSecret(replace(ROBOT, login=other, name=other, project=None), "Other1"))
+    with pytest.raises(InputError, match=rf"it holds the secret of {re.escape(other)}, which would be gone"):
+        file.deliver(MADE)
+    assert file.held() == Credential(other, "Other1")
+
+
+@pytest.mark.parametrize("before", ["robot$es+ci", "robot$es+ci.g7", "alice"])
+def test_a_robot_takes_the_place_of_its_generations_and_of_a_user(tmp_path: Path, before: str) -> None:
+    file = SecretFile.at(tmp_path / "ci.json")
+    file.path.write_text(f'{{"username": "{before}", "password": "Old1"}}')
+    file.deliver(MADE)
+    assert file.held() == Credential(ROBOT.login, MADE.secret)
