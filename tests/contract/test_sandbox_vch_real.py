@@ -158,9 +158,9 @@ def test_what_dockerd_does_as_a_vch_does_passes_through(world: World, api: docke
         api.api.remove_container("other")
         assert statuses("DELETE /networks/extra", "GET /networks/extra") == [204, 404]
     mine = [event for event in seen if event["Actor"]["ID"] == created]
-    named = ("create", "start", "rename", "restart", "die")
-    assert [event["Action"] for event in mine if event["Action"] in {"create", "rename", "restart"}] == [
-        *("create", "rename", "restart")
+    named = ("create", "start", "Rename", "restart", "die")
+    assert [event["Action"] for event in mine if event["Action"] in {"create", "Rename", "restart"}] == [
+        *("create", "Rename", "restart")
     ]
     assert {event["from"] for event in mine if event["Action"] in named} == {name}
     assert {event["Type"] for event in seen} <= {"container", "image"}

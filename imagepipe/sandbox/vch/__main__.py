@@ -12,6 +12,7 @@ from imagepipe.sandbox.vch.config import Config
 from imagepipe.sandbox.vch.engine import Engine
 from imagepipe.sandbox.vch.faults import Faults
 from imagepipe.sandbox.vch.hijack import protocol
+from imagepipe.sandbox.vch.tables import Tables
 from imagepipe.sandbox.vch.tls import server_context
 
 
@@ -22,9 +23,12 @@ async def serve(config: Config) -> None:
     await asyncio.sleep(faults.seconds("slow_start_s"))
     # uvicorn repeats the signal after its clean stop; the process then ends with status 0
     signal.signal(signal.SIGTERM, lambda *_: None)
-    http: Any = protocol(server_context(config), engine)  # a factory serves where uvicorn's types ask for a class
+    tables = Tables(config.state_file)
+    http: Any = protocol(
+        server_context(config), engine, tables
+    )  # a factory serves where uvicorn's types ask for a class
     settings = uvicorn.Config(
-        create_app(config, faults=faults, engine=engine),
+        create_app(config, faults=faults, engine=engine, tables=tables),
         host=config.host,
         port=config.port,
         http=http,

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from json import JSONDecodeError
 
 import httpx
 from starlette.applications import Starlette
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from imagepipe.sandbox.vch import containers, images, refusals, resources, system
+from imagepipe.sandbox.vch import containers, events, images, refusals, resources, system, verbs
 from imagepipe.sandbox.vch.answers import RefusalError, error_response, not_implemented, version_of
 from imagepipe.sandbox.vch.config import Config
 from imagepipe.sandbox.vch.engine import Engine
@@ -25,13 +24,10 @@ from imagepipe.sandbox.vch.versions import UNROUTED, VersionGate
 Handler = Callable[[Facade, Request], Awaitable[Response]]
 
 _PASSED = (
-    *(("POST", f"/containers/{{id}}/{verb}") for verb in ("start", "kill", "restart", "wait", "resize", "rename")),
+    *(("POST", f"/containers/{{id}}/{verb}") for verb in ("restart", "wait", "resize")),
     *(("GET", f"/containers/{{id}}/{view}") for view in ("stats", "changes")),
-    *((method, "/containers/{id}/archive") for method in ("HEAD", "GET", "PUT")),
     ("POST", "/containers/{id}/attach"),
     ("POST", "/exec/{id}/start"),
-    ("POST", "/exec/{id}/resize"),
-    ("GET", "/exec/{id}/json"),
 )
 
 _HANDLED: tuple[tuple[str, str, Handler], ...] = (
@@ -39,7 +35,7 @@ _HANDLED: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/version", system.version),
     ("GET", "/info", system.info),
     ("POST", "/auth", system.login),
-    ("GET", "/events", containers.events),
+    ("GET", "/events", events.events),
     ("GET", "/images/json", images.list_images),
     ("POST", "/images/create", create_image),
     ("POST", "/images/load", refusals.load_image),
@@ -52,8 +48,14 @@ _HANDLED: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/create", containers.create_container),
     ("GET", "/containers/{id}/json", containers.inspect_container),
     ("GET", "/containers/{id}/logs", containers.container_logs),
-    ("POST", "/containers/{id}/stop", containers.stop_container),
-    ("POST", "/containers/{id}/exec", containers.create_exec),
+    ("POST", "/containers/{id}/start", verbs.start_container),
+    ("POST", "/containers/{id}/stop", verbs.stop_container),
+    ("POST", "/containers/{id}/kill", verbs.kill_container),
+    ("POST", "/containers/{id}/rename", verbs.rename_container),
+    ("POST", "/containers/{id}/exec", verbs.create_exec),
+    *((method, "/containers/{id}/archive", verbs.archive) for method in ("HEAD", "GET", "PUT")),
+    ("POST", "/exec/{id}/resize", verbs.resize_exec),
+    ("GET", "/exec/{id}/json", verbs.inspect_exec),
     ("DELETE", "/containers/{id}", containers.remove_container),
     ("GET", "/networks", resources.list_networks),
     ("POST", "/networks/create", resources.create_network),
@@ -84,6 +86,7 @@ def create_app(
     *,
     faults: Faults | None = None,
     engine: Engine | None = None,
+    tables: Tables | None = None,
     registry_transport: httpx.AsyncBaseTransport | None = None,
 ) -> ASGIApp:
     """Returns the facade.
@@ -92,12 +95,13 @@ def create_app(
         config: its settings.
         faults: the switches, if a test holds them; otherwise from the configuration.
         engine: dockerd below; otherwise the one at `config.engine_socket`.
+        tables: the VCH's books; otherwise those in `config.state_file`.
         registry_transport: replaces the network towards registries.
     """
     facade = Facade(
         config=config,
         engine=engine or Engine(config.engine_socket),
-        tables=Tables(config.state_file),
+        tables=Tables(config.state_file) if tables is None else tables,
         faults=faults or Faults(config.faults, config.faults_file),
         registry_transport=registry_transport,
     )
@@ -110,7 +114,7 @@ def create_app(
     refused = [_route(facade, method, path, _refuser(what)) for method, path, what in refusals.NOT_IMPLEMENTED]
     handled = [_route(facade, method, path, handler) for method, path, handler in _HANDLED]
     passed = [_route(facade, method, path, forward) for method, path in _PASSED]
-    handlers = {404: _page_not_found, 405: _page_not_found, RefusalError: _refused, JSONDecodeError: _no_json}
+    handlers = {404: _page_not_found, 405: _page_not_found, RefusalError: _refused}
     app = Starlette(routes=[*refused, *handled, *passed], exception_handlers=handlers, lifespan=lifespan)
     app.router.redirect_slashes = False
     return VersionGate(app)
@@ -137,10 +141,6 @@ async def _page_not_found(request: Request, _exc: Exception) -> Response:
     response = error_response(version_of(request), 404, "page not found")
     response.raw_headers.append((UNROUTED, b"1"))
     return response
-
-
-async def _no_json(request: Request, exc: Exception) -> Response:
-    return error_response(version_of(request), 500, f"invalid JSON: {exc}")
 
 
 async def _refused(request: Request, exc: Exception) -> Response:

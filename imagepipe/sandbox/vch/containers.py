@@ -1,20 +1,20 @@
 """Container endpoints whose request or answer differs from dockerd's; the rest passes through."""
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from imagepipe.sandbox.vch import rewrite
-from imagepipe.sandbox.vch.answers import PRODUCT, RefusalError, flag, from_portlayer
+from imagepipe.sandbox.vch import bodies, rewrite
+from imagepipe.sandbox.vch.answers import PRODUCT, RefusalError, flag
 from imagepipe.sandbox.vch.creation import checked
 from imagepipe.sandbox.vch.facade import Facade
 from imagepipe.sandbox.vch.filters import refuse_unsupported
 from imagepipe.sandbox.vch.forward import forward
 from imagepipe.sandbox.vch.references import Reference
 from imagepipe.sandbox.vch.tables import Image, Layer, image_hex
+from imagepipe.sandbox.vch.verbs import named_once
 
 UNSUPPORTED_FILTERS = ("ancestor", "health", "isolation", "is-task")
 
@@ -33,7 +33,7 @@ async def inspect_container(facade: Facade, request: Request) -> Response:
 
 async def create_container(facade: Facade, request: Request) -> Response:
     """Answers `POST /containers/create`: the image is found in the VCH's own books."""
-    body: dict[str, Any] = await request.json()
+    body = await bodies.read(request, bodies.CONTAINER)
     image_id = facade.find_image(str(body.get("Image", "")))
     image = facade.tables.images[image_id]
     found = await facade.engine.get(f"/images/{image.engine_id}/json")
@@ -41,24 +41,24 @@ async def create_container(facade: Facade, request: Request) -> Response:
     if not image.usable or facade.faults.take("no_such_image"):
         # Source: vmware/vic#8650; VIC v1.5.8 lib/apiservers/engine/proxy/storage_proxy.go:281-286
         raise RefusalError(f"No such container: No such image: {image_id}", 404)
-    answer = await facade.engine.call(
-        "POST",
-        "/containers/create",
-        query=dict(request.query_params),
-        body={**creation.body, "Image": image.engine_id},
-    )
-    created = answer.checked()
+    below = {**creation.body, "Image": image.engine_id}
+    created = await named_once(_create(facade, dict(request.query_params), below))
     await _forget_gone(facade)
     facade.tables.containers[created["Id"]] = creation.remembered
     facade.tables.save()
     return JSONResponse({"Id": created["Id"], "Warnings": None}, 201)
 
 
+async def _create(facade: Facade, query: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+    created: dict[str, Any] = (await facade.engine.call("POST", "/containers/create", query=query, body=body)).checked()
+    return created
+
+
 async def _forget_gone(facade: Facade) -> None:
     # containers that remove themselves never pass through remove_container
     alive = {entry["Id"] for entry in await facade.engine.get("/containers/json", all="1")}
     for gone in set(facade.tables.containers) - alive:
-        del facade.tables.containers[gone]
+        facade.tables.remove_container(gone)
 
 
 async def remove_container(facade: Facade, request: Request) -> Response:
@@ -69,15 +69,9 @@ async def remove_container(facade: Facade, request: Request) -> Response:
         text = "You cannot remove a running container. Stop the container before attempting removal or use -f"
         raise RefusalError(text, 409)
     response = await forward(facade, request)
-    facade.tables.containers.pop(found["Id"], None)
+    facade.tables.remove_container(found["Id"])
     facade.tables.save()
     return response
-
-
-async def stop_container(facade: Facade, request: Request) -> Response:
-    """Answers `POST /containers/{id}/stop`: stopping what is stopped is 204, where dockerd says 304."""
-    response = await forward(facade, request)
-    return Response(status_code=204) if response.status_code == 304 else response
 
 
 async def container_logs(facade: Facade, request: Request) -> Response:
@@ -93,14 +87,6 @@ async def container_logs(facade: Facade, request: Request) -> Response:
     return await forward(facade, request, through=through, query=query)
 
 
-async def create_exec(facade: Facade, request: Request) -> Response:
-    """Answers `POST /containers/{id}/exec`. Source: VIC v1.5.8 backends/container.go:231-232."""
-    found = await facade.container(request.path_params["id"])
-    if not found["State"]["Running"]:
-        raise from_portlayer(f"container ({found['Name'].removeprefix('/')}) is not running")
-    return await forward(facade, request)
-
-
 async def commit(facade: Facade, request: Request) -> Response:
     """Answers `POST /commit`: stopped containers only. Source: VIC v1.5.8 backends/commit.go:83-85."""
     name = request.query_params.get("container", "")
@@ -112,7 +98,9 @@ async def commit(facade: Facade, request: Request) -> Response:
         raise RefusalError(text, 409)
     query = {key: value for key, value in request.query_params.items() if key not in {"repo", "tag"}}
     raw = await request.body()
-    answer = await facade.engine.call("POST", "/commit", query=query, body=json.loads(raw) if raw else {})
+    answer = await facade.engine.call(
+        "POST", "/commit", query=query, body=bodies.decoded(raw, bodies.COMMIT) if raw else {}
+    )
     engine_id = answer.checked()["Id"]
     image_id = image_hex(engine_id)
     repository, tables = request.query_params.get("repo", ""), facade.tables
@@ -123,31 +111,3 @@ async def commit(facade: Facade, request: Request) -> Response:
         tables.refer(Reference.parse(repository).with_suffix(request.query_params.get("tag") or "latest"), image_id)
     tables.save()
     return JSONResponse({"Id": f"sha256:{image_id}"}, 201)
-
-
-async def events(facade: Facade, request: Request) -> Response:
-    """Answers `GET /events`: containers and images only, images under their VIC names."""
-
-    async def shown(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        rest = b""
-        async for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for raw in lines:
-                value = _event(facade, json.loads(raw)) if raw.strip() else None
-                if value is not None:
-                    yield json.dumps(value).encode() + b"\n"
-
-    return await forward(facade, request, through=shown)
-
-
-def _event(facade: Facade, value: dict[str, Any]) -> Mapping[str, Any] | None:
-    if value.get("Type") == "image":
-        image_id = image_hex(str(value["id"]))
-        return {**value, "id": image_id, "Actor": {**value["Actor"], "ID": image_id}}
-    if value.get("Type") != "container":
-        return None
-    known = facade.tables.containers.get(value["id"])
-    if known is None:
-        return value
-    actor = {**value["Actor"], "Attributes": {**value["Actor"]["Attributes"], "image": known.image}}
-    return {**value, "from": known.image, "Actor": actor}

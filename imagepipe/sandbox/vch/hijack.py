@@ -13,10 +13,12 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from imagepipe.sandbox.vch.answers import RefusalError
-from imagepipe.sandbox.vch.engine import Engine
+from imagepipe.sandbox.vch.answers import RefusalError, from_portlayer
+from imagepipe.sandbox.vch.engine import Answer, Engine
+from imagepipe.sandbox.vch.execs import OURS, ExecStart, refusal
+from imagepipe.sandbox.vch.tables import Tables
 from imagepipe.sandbox.vch.tls import HANDSHAKE_S, Channel, TlsTransport
-from imagepipe.sandbox.vch.versions import API_VERSION, MINIMUM, split
+from imagepipe.sandbox.vch.versions import MINIMUM, split
 
 _HIJACKED = re.compile(
     rb"^POST (/(?:v[0-9.]+/)?(?:containers/[^/ ]+/attach|exec/[^/ ]+/start)(?:\?[^ ]*)?) HTTP/1\.1\r\n"
@@ -28,9 +30,9 @@ _CHUNK = 1 << 16
 class FacadeProtocol(H11Protocol):
     """One connection of a client."""
 
-    def __init__(self, *args: Any, tls: ssl.SSLContext, engine: Engine, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tls: ssl.SSLContext, engine: Engine, tables: Tables, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._engine = engine
+        self._engine, self._tables = engine, tables
         self._channel = Channel(tls)
         self._plain: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -128,31 +130,38 @@ class FacadeProtocol(H11Protocol):
             super().shutdown()
 
     async def _pipe(self, path: str, rest: bytes, client: asyncio.StreamReader) -> None:
+        body = await client.readexactly(min(_plain_length(b"\r\n" + rest) or 0, _LONGEST_HEAD))
         try:
+            asked = ExecStart.of(path, rest, body)
+            if asked is not None:
+                asked.check_known(self._tables)
             version = await self._engine.version()
             reader, writer = await asyncio.open_unix_connection(self._engine.socket_path)
-        except (OSError, RefusalError):
-            self.transport.write(
-                b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            )
+        except (OSError, RefusalError) as exc:
+            away = from_portlayer("the engine does not answer")
+            self.transport.write(refusal(exc if isinstance(exc, RefusalError) else away))
             self.transport.close()
             return
-        writer.write(f"POST /v{version}{path} HTTP/1.1\r\n".encode() + rest)
+        writer.write(f"POST /v{version}{path} HTTP/1.1\r\n".encode() + rest + body)
         up = self.loop.create_task(_copy(client, writer))
         try:
-            await self._down(reader)
+            await self._down(reader, asked)
         finally:
             up.cancel()
             writer.close()
             self.transport.close()
 
-    async def _down(self, reader: asyncio.StreamReader) -> None:
+    async def _down(self, reader: asyncio.StreamReader, asked: ExecStart | None) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             return
-        length = _plain_length(head)
-        self.transport.write(head if length is None else _final(head))
+        length, status = _plain_length(head), int(head.split(b" ", 2)[1])
+        if asked is not None and length is not None and status >= 400:
+            answer = Answer(status, await reader.readexactly(length))
+            self.transport.write(asked.refused(self._tables, RefusalError(answer.message, status)))
+            return
+        self.transport.write(_as_a_vchs(head, final=length is not None))
         while length is None or length > 0:
             chunk = await reader.read(_CHUNK if length is None else min(length, _CHUNK))
             if not chunk or self.transport.is_closing():
@@ -178,19 +187,19 @@ def _plain_length(head: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
-def _final(head: bytes) -> bytes:
-    """Returns the head of an ordinary answer as a VCH sends it; the connection ends with it."""
+def _as_a_vchs(head: bytes, *, final: bool) -> bytes:
+    """Returns the head of an answer with a VCH's own headers; with a `final` one the connection ends."""
     lines = head.rstrip(b"\r\n").split(b"\r\n")
-    dropped = (b"server:", b"api-version:", b"ostype:", b"docker-experimental:", b"connection:")
+    dropped = (b"server:", b"api-version:", b"ostype:", b"docker-experimental:", *((b"connection:",) if final else ()))
     kept = [text for text in lines if not text.lower().startswith(dropped)]
-    ours = [f"Server: Docker/{API_VERSION} (linux)".encode(), f"Api-Version: {API_VERSION}".encode()]
-    return b"\r\n".join([*kept, *ours, b"Connection: close"]) + b"\r\n\r\n"
+    last = b"Connection: close\r\n" if final else b""
+    return b"\r\n".join(kept) + b"\r\n" + OURS + last + b"\r\n"
 
 
-def protocol(tls: ssl.SSLContext, engine: Engine) -> Callable[..., FacadeProtocol]:
+def protocol(tls: ssl.SSLContext, engine: Engine, tables: Tables) -> Callable[..., FacadeProtocol]:
     """Returns the factory that uvicorn calls for each connection."""
 
     def make(*args: Any, **kwargs: Any) -> FacadeProtocol:
-        return FacadeProtocol(*args, tls=tls, engine=engine, **kwargs)
+        return FacadeProtocol(*args, tls=tls, engine=engine, tables=tables, **kwargs)
 
     return make

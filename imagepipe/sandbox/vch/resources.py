@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from imagepipe.sandbox.vch import rewrite
+from imagepipe.sandbox.vch import bodies, rewrite
 from imagepipe.sandbox.vch.answers import RefusalError
 from imagepipe.sandbox.vch.facade import Facade
 
@@ -32,10 +32,10 @@ async def inspect_network(facade: Facade, request: Request) -> Response:
 
 async def create_network(facade: Facade, request: Request) -> Response:
     """Answers `POST /networks/create`. Source: VIC v1.5.8 backends/network.go:118-215."""
-    body = await request.json()
+    body = await bodies.read(request, bodies.NETWORK)
     if len((body.get("IPAM") or {}).get("Config") or []) > 1:
         raise RefusalError("at most one ipam config supported", 500)
-    if any(entry["Name"] == body["Name"] for entry in await facade.engine.get("/networks")):
+    if any(entry["Name"] == body.get("Name") for entry in await facade.engine.get("/networks")):
         raise RefusalError(f"vicnetwork {body['Name']} already exists", 409)
     answer = await facade.engine.call("POST", "/networks/create", body=body)
     return JSONResponse({"Id": answer.checked()["Id"], "Warning": ""}, 201)
@@ -50,8 +50,9 @@ async def remove_network(facade: Facade, request: Request) -> Response:
 
 async def connect_network(facade: Facade, request: Request) -> Response:
     """Answers `POST /networks/{id}/connect`; VIC binds running containers too, though its manual says otherwise."""
+    body = await bodies.read(request, bodies.CONNECTION)
     found = await _network(facade, request.path_params["id"])
-    (await facade.engine.call("POST", f"/networks/{found['Id']}/connect", body=await request.json())).checked()
+    (await facade.engine.call("POST", f"/networks/{found['Id']}/connect", body=body)).checked()
     return Response(status_code=200)
 
 
@@ -84,7 +85,7 @@ async def create_volume(facade: Facade, request: Request) -> Response:
 
     Source: VIC v1.5.8 lib/portlayer/storage/volume/cache/cache.go:123 (looked up and made under one lock).
     """
-    body = await request.json()
+    body = await bodies.read(request, bodies.VOLUME)
     name, options = str(body.get("Name") or ""), volume_options(facade, body)
     below = {"Name": name, "Driver": "local", "Labels": body.get("Labels") or {}}
     async with facade.volumes:

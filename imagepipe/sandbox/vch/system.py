@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from imagepipe.sandbox.vch import rewrite
+from imagepipe.sandbox.vch import bodies, rewrite
 from imagepipe.sandbox.vch.answers import RefusalError
 from imagepipe.sandbox.vch.facade import Facade
 from imagepipe.sandbox.vch.pull import denied, whitelisted
@@ -30,7 +30,7 @@ async def info(facade: Facade, _request: Request) -> Response:
 
 async def login(facade: Facade, request: Request) -> Response:
     """Answers `POST /auth`; nothing is kept. Source: VIC v1.5.8 backends/system.go:355-440."""
-    body = await request.json()
+    body = bodies.decoded(await request.body(), bodies.LOGIN)
     address = str(body.get("serveraddress") or "")
     host = urlsplit(address if "//" in address else f"//{address}").netloc
     if not whitelisted(facade, host):

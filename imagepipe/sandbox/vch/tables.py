@@ -13,6 +13,11 @@ from typing import Any
 from imagepipe.sandbox.vch.answers import RefusalError
 from imagepipe.sandbox.vch.references import Reference
 
+MOST_REMOVED = 256
+"""How many removed containers stay known: as many events as an engine keeps.
+
+Source: moby v20.10.24 daemon/events/events.go:12 (eventsLimit)."""
+
 
 def image_hex(engine_id: str) -> str:
     """Returns the VIC image id, bare hex: stable, and never the config digest (VIC re-serialises the config)."""
@@ -56,6 +61,8 @@ class Tables:
         self.references: dict[str, str] = {}
         self.by_name: dict[str, str] = {}
         self.containers: dict[str, Container] = {}
+        self.removed: dict[str, str] = {}
+        self.execs: dict[str, str] = {}
         self.volumes: dict[str, dict[str, str]] = {}
         if self._path is not None and self._path.exists():
             self._load(json.loads(self._path.read_text(encoding="utf-8")))
@@ -66,6 +73,7 @@ class Tables:
         self.references = data["references"]
         self.by_name = data["by_name"]
         self.containers = {key: Container(**value) for key, value in data["containers"].items()}
+        self.removed, self.execs = data.get("removed", {}), data.get("execs", {})
         self.volumes = data["volumes"]
 
     def save(self) -> None:
@@ -77,11 +85,27 @@ class Tables:
             "references": self.references,
             "by_name": self.by_name,
             "containers": {key: asdict(value) for key, value in self.containers.items()},
+            "removed": self.removed,
+            "execs": self.execs,
             "volumes": self.volumes,
         }
         fresh = self._path.with_suffix(".new")
         fresh.write_text(json.dumps(data, indent=1), encoding="utf-8")
         fresh.replace(self._path)
+
+    def remove_container(self, container: str) -> None:
+        """Forgets a container and its execs; what it was made of stays known as long as events may tell of it."""
+        gone = self.containers.pop(container, None)
+        self.execs = {key: owner for key, owner in self.execs.items() if owner != container}
+        if gone is not None:
+            self.removed[container] = gone.image
+            for oldest in list(self.removed)[:-MOST_REMOVED]:
+                del self.removed[oldest]
+
+    def made_of(self, container: str) -> str | None:
+        """Returns the image by the name that a container was created with, also after its removal."""
+        known = self.containers.get(container)
+        return self.removed.get(container) if known is None else known.image
 
     def tags(self, image: str) -> list[str]:
         """Returns the `repo:tag` names of an image, sorted."""
