@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import api_scans, artifacts, audit, copies, wire
+from imagepipe.sandbox.harbor import api_scans, artifacts, audit, bodies, copies, wire
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Robot
 from imagepipe.sandbox.harbor.paging import Listing, matcher
@@ -177,7 +177,7 @@ async def list_tags(call: Call) -> Response:
 
 async def create_tag(call: Call) -> Response:
     """`POST …/artifacts/{ref}/tags`: a name in use is refused even on the same artifact."""
-    name = (await call.body("tag")).get("name", "")
+    name = (await call.body(bodies.TAG)).get("name", "")
     call.require_direct(_project(call, "tag", "create"))
     artifact = _artifact(call)
     if artifacts.TAG.fullmatch(name) is None:
@@ -218,7 +218,7 @@ async def list_accessories(call: Call) -> Response:
 
 async def add_label(call: Call) -> Response:
     """`POST …/artifacts/{ref}/labels`: an unknown project is 404 here, for anyone."""
-    asked = await call.body("label")
+    asked = await call.body(bodies.LABEL)
     project = call.project(call.params["project"])
     call.require_project(project["id"], "artifact-label", "create")
     label_id = asked.get("id", 0)
@@ -250,7 +250,7 @@ async def remove_label(call: Call) -> Response:
 
 async def scan(call: Call) -> Response:
     """`POST …/artifacts/{ref}/scan`; its body may be left out."""
-    asked = await call.body("scan_type") if await call.request.body() else {}
+    asked = await call.body(bodies.SCAN_TYPE)
     resource = "sbom" if asked.get("scan_type") == "sbom" else "scan"
     project = _project(call, resource, "create")
     return await api_scans.start(call, project, _artifact(call))

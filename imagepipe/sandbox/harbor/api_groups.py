@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import wire
+from imagepipe.sandbox.harbor import bodies, wire
 from imagepipe.sandbox.harbor.accounts import LDAP_GROUP
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.directory import is_dn
@@ -50,7 +50,7 @@ async def search_groups(call: Call) -> Response:
 
 async def create_group(call: Call) -> Response:
     """`POST /usergroups`: an LDAP group must be in the directory; a name counts once in each kind."""
-    asked = await call.body("usergroup")
+    asked = await call.body(bodies.USER_GROUP)
     call.require_system("user-group", "create")
     name, kind, dn = asked.get("group_name") or "", asked.get("group_type") or 0, asked.get("ldap_group_dn") or ""
     if not name:
@@ -78,7 +78,7 @@ async def get_group(call: Call) -> Response:
 
 async def rename_group(call: Call) -> Response:
     """`PUT /usergroups/{id}`: only its name can change."""
-    asked: dict[str, Any] = await call.body("usergroup")
+    asked: dict[str, Any] = await call.body(bodies.USER_GROUP)
     row = _group(call, "update")
     if not asked.get("group_name"):
         return Response(status_code=400)

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import wire
+from imagepipe.sandbox.harbor import bodies, wire
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.problems import HarborError, bad_request, json_response, not_found
 from imagepipe.sandbox.harbor.rbac import ROLE_NAMES
@@ -25,9 +25,11 @@ MEMBERS = """SELECT members.*, coalesce(users.username, user_groups.group_name) 
 
 async def create_member(call: Call) -> Response:
     """`POST /projects/{p}/members`: 201 without body; the id is in Location."""
-    asked = await call.body("project_member")
+    asked = await call.body(bodies.PROJECT_MEMBER)
     key = call.project_key()
     call.require_project(key, "member", "create")
+    if not await call.request.body():
+        raise bad_request("the project member should provide")
     project_id = call.project(key)["id"]
     kind, entity_id = _entity(call, asked.get("member_user") or {}, asked.get("member_group") or {})
     sql = "SELECT 1 FROM members WHERE project_id = ? AND entity_type = ? AND entity_id = ?"
@@ -90,10 +92,12 @@ async def get_member(call: Call) -> Response:
 async def update_member(call: Call) -> Response:
     """`PUT /projects/{p}/members/{mid}`: 200 whatever the role and whether or not the member exists."""
     key, member_id = call.project_key(), call.number("member")
-    asked = await call.body("role")
+    asked = await call.body(bodies.ROLE)
     call.require_project(key, "member", "update")
+    if not await call.request.body():
+        raise bad_request("role can not be empty")
     sql = "UPDATE members SET role = ? WHERE project_id = ? AND id = ?"
-    call.store.run(sql, int(asked.get("role_id", 0)), call.project(key)["id"], member_id)
+    call.store.run(sql, asked.get("role_id", 0), call.project(key)["id"], member_id)
     return Response()
 
 

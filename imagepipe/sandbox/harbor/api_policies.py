@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import quotas, wire
+from imagepipe.sandbox.harbor import bodies, quotas, wire
 from imagepipe.sandbox.harbor.api_projects import set_metadata
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.paging import integer
@@ -42,7 +42,7 @@ async def list_metadata(call: Call) -> Response:
 
 async def add_metadata(call: Call) -> Response:
     """`POST …/metadatas/`: one key at a time."""
-    asked = await call.body("metadata")
+    asked = await call.body(bodies.METADATA)
     project = _project(call, "metadata", "create")
     key, value = _checked(asked)
     if key in call.store.metadata(project["id"]):
@@ -59,7 +59,7 @@ async def get_metadata(call: Call) -> Response:
 
 async def put_metadata(call: Call) -> Response:
     """`PUT …/metadatas/{key}`."""
-    asked = await call.body("metadata")
+    asked = await call.body(bodies.METADATA)
     project = _project(call, "metadata", "update")
     key, value = _checked({call.params["key"]: asked.get(call.params["key"], "")})
     set_metadata(call, project["id"], key, value)
@@ -105,7 +105,7 @@ def _rule(row: Row) -> dict[str, Any]:
 
 async def create_immutable(call: Call) -> Response:
     """`POST …/immutabletagrules`."""
-    asked = await call.body("ImmutableRule")
+    asked = await call.body(bodies.IMMUTABLE_RULE)
     project = _project(call, "immutable-tag", "create")
     disabled = int(bool(asked.get("disabled")))
     values = {"project_id": project["id"], "disabled": disabled, "rule": json.dumps(asked)}
@@ -114,7 +114,7 @@ async def create_immutable(call: Call) -> Response:
 
 async def update_immutable(call: Call) -> Response:
     """`PUT …/immutabletagrules/{id}`: when `disabled` differs, the rest of the body is dropped."""
-    rule_id, asked = call.number("rule"), await call.body("ImmutableRule")
+    rule_id, asked = call.number("rule"), await call.body(bodies.IMMUTABLE_RULE)
     if asked.get("id", 0) != rule_id:
         raise bad_request(
             "bad request: the immutable_rule_id doesn't match the id in the payload body of ImmutableRule"
@@ -174,7 +174,7 @@ async def get_quota(call: Call) -> Response:
 
 async def update_quota(call: Call) -> Response:
     """`PUT /quotas/{id}`."""
-    quota_id, asked = call.number("quota"), await call.body("hard")
+    quota_id, asked = call.number("quota"), await call.body(bodies.QUOTA)
     call.require_system("quota", "update")
     hard = asked.get("hard")
     if not hard:
@@ -214,7 +214,7 @@ async def list_labels(call: Call) -> Response:
 
 async def create_label(call: Call) -> Response:
     """`POST /labels`."""
-    asked = await call.body("label")
+    asked = await call.body(bodies.LABEL)
     scope, name = asked.get("scope", ""), asked.get("name", "")
     project_id = asked.get("project_id", 0) if scope == "p" else 0
     _require_label(call, scope, project_id, "create")

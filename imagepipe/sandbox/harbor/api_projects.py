@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import audit, quotas, wire
+from imagepipe.sandbox.harbor import audit, bodies, quotas, wire
 from imagepipe.sandbox.harbor.api_system import setting
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person, Robot
@@ -43,7 +43,7 @@ COUNTS = {
 
 async def create_project(call: Call) -> Response:
     """`POST /projects`: the creator becomes its first project admin."""
-    asked = await call.body("project")
+    asked = await call.body(bodies.PROJECT)
     call.require_login()
     _check_creator(call)
     if asked.get("registry_id") is not None and not call.caller.may_system(("project", "create")):
@@ -190,7 +190,7 @@ async def get_project(call: Call) -> Response:
 
 async def update_project(call: Call) -> Response:
     """`PUT /projects/{p}`: merges metadata; no key can be removed this way."""
-    asked = await call.body("project")
+    asked = await call.body(bodies.PROJECT)
     metadata = _metadata(asked)
     row = _allowed(call, SELF, "update")
     current = call.store.metadata(row["id"])

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import audit, wire
+from imagepipe.sandbox.harbor import audit, bodies, wire
 from imagepipe.sandbox.harbor.api_projects import NAME
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person, Robot
@@ -32,7 +32,7 @@ PATCH_RULE = (
 
 async def create_robot(call: Call) -> Response:
     """`POST /robots`: validated before anyone asks who is asking; the secret is shown this once."""
-    asked = await call.body("robot")
+    asked = await call.body(bodies.NEW_ROBOT)
     if NAME.fullmatch(asked.get("name") or "") is None:
         raise bad_request("robot name is not in lower case or contains illegal characters")
     _validate(asked, asked.get("duration", 0), call.harbor.config.release)
@@ -185,7 +185,7 @@ async def get_robot(call: Call) -> Response:
 
 async def update_robot(call: Call) -> Response:
     """`PUT /robots/{id}`: the full object, its name with prefix; expiry counts from creation."""
-    robot_id, asked = call.number("robot"), await call.body("robot")
+    robot_id, asked = call.number("robot"), await call.body(bodies.ROBOT)
     call.require_login()
     row = _robot(call, robot_id)
     duration: int = row["duration"] if asked.get("duration") is None else asked["duration"]
@@ -213,7 +213,7 @@ async def update_robot(call: Call) -> Response:
 
 async def refresh_secret(call: Call) -> Response:
     """`PATCH /robots/{id}`: a new secret is shown, one's own is not."""
-    robot_id, asked = call.number("robot"), await call.body("robot_sec")
+    robot_id, asked = call.number("robot"), await call.body(bodies.ROBOT_SECRET)
     call.require_login()
     row = _robot(call, robot_id)
     _require(call, row["project_id"], "update")

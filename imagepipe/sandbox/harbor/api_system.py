@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from imagepipe.sandbox.harbor import bodies
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person
 from imagepipe.sandbox.harbor.problems import HarborError, json_response
@@ -84,7 +85,7 @@ async def configuration(call: Call) -> Response:
 
 async def configure(call: Call) -> Response:
     """`PUT /configurations`; keys that the stand-in does not know are ignored."""
-    values = await call.body("configurations")
+    values = await call.body(bodies.CONFIGURATIONS)
     call.require_system("configuration", "update")
     for key in CONFIGURABLE.keys() & values.keys():
         value = values[key]

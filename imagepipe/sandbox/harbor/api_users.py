@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imagepipe.sandbox.harbor import wire
+from imagepipe.sandbox.harbor import bodies, wire
 from imagepipe.sandbox.harbor.accounts import LOCAL_ADMIN
 from imagepipe.sandbox.harbor.call import Call
 from imagepipe.sandbox.harbor.identity import Person
@@ -30,7 +30,7 @@ ILLEGAL = set(',"~#%$')
 
 async def create_user(call: Call) -> Response:
     """`POST /users`."""
-    user = await call.body("userReq")
+    user = await call.body(bodies.NEW_USER)
     mode = call.harbor.config.auth_mode
     if mode != "db":
         raise HarborError("FORBIDDEN", f"creating local user is not allowed under auth mode: {mode}_auth")
@@ -121,7 +121,7 @@ async def delete_user(call: Call) -> Response:
 
 async def set_sysadmin(call: Call) -> Response:
     """`PUT /users/{id}/sysadmin`."""
-    user_id, flag = call.number("user"), await call.body("sysadmin_flag")
+    user_id, flag = call.number("user"), await call.body(bodies.SYSADMIN)
     call.require_system("user", "update")
     _user(call, user_id)
     call.store.run("UPDATE users SET sysadmin = ? WHERE id = ?", int(bool(flag.get("sysadmin_flag"))), user_id)
@@ -130,7 +130,7 @@ async def set_sysadmin(call: Call) -> Response:
 
 async def set_password(call: Call) -> Response:
     """`PUT /users/{id}/password`."""
-    passwords = await call.body("password")
+    passwords = await call.body(bodies.PASSWORD)
     row = _modifiable(call)
     own = isinstance(call.caller, Person) and call.caller.user_id == row["id"]
     if own and not matches(passwords.get("old_password", ""), row):
@@ -147,7 +147,7 @@ async def set_password(call: Call) -> Response:
 async def set_cli_secret(call: Call) -> Response:
     """`PUT /users/{id}/cli_secret`: an OIDC user's; an empty one becomes random and is shown in the web interface."""
     call.number("user")
-    asked = await call.body("secret")
+    asked = await call.body(bodies.CLI_SECRET)
     mode = call.harbor.config.auth_mode
     if mode != "oidc":
         raise HarborError("PRECONDITION", f"unable to update CLI secret under authmode: {mode}_auth")

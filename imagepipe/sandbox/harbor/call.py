@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,11 +12,12 @@ from starlette.responses import Response
 
 from imagepipe.sandbox.harbor.audit import KIND_SINCE, Event
 from imagepipe.sandbox.harbor.backend import Backend
+from imagepipe.sandbox.harbor.bodies import Body, bound
 from imagepipe.sandbox.harbor.config import HarborConfig
 from imagepipe.sandbox.harbor.faults import Faults
 from imagepipe.sandbox.harbor.identity import Caller, Gatekeeper
 from imagepipe.sandbox.harbor.paging import Listing, integer
-from imagepipe.sandbox.harbor.problems import HarborError, invalid, json_response, not_found
+from imagepipe.sandbox.harbor.problems import HarborError, json_response, not_found
 from imagepipe.sandbox.harbor.store import Row, Store, timestamp
 from imagepipe.sandbox.harbor.tokens import TokenMaker
 
@@ -100,25 +100,13 @@ class Call:
         """
         return integer(self.params[name], _DESCRIBED.get(name, f"{name}_id"), "path")
 
-    async def body(self, name: str) -> dict[str, Any]:
-        """Returns the JSON body; `name` is the parameter's name in Harbor's API description.
+    async def body(self, wanted: Body) -> dict[str, Any]:
+        """Returns the JSON body, empty where there is none and none is needed.
 
         Raises:
             HarborError: 422, as the binder runs before any check of rights.
         """
-        raw = await self.request.body()
-        if not raw:
-            raise invalid(f"{name} in body is required")
-        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise invalid(f'unsupported media type "{kind}", only [application/json] are allowed')
-        try:
-            value = json.loads(raw)
-        except ValueError as error:
-            raise invalid(f'parsing {name} body from "" failed, because {error}') from error
-        if not isinstance(value, dict):
-            raise invalid(f'parsing {name} body from "" failed, because it is no object')
-        return value
+        return bound(wanted, await self.request.body(), self.request.headers.get("content-type", ""))
 
     def project_key(self) -> str | int:
         """Returns the project of the path: an integer-looking one is an id unless the client says otherwise."""
