@@ -30,9 +30,13 @@ VCHS = ("vch-a", "vch-b")
 ENGINES = ("build", "vch-a", "vch-b", "engine-a")
 REGISTRY_NAMESPACE = "registry"
 SWITCH_NAMESPACE = "switch"
-# A unix socket's path holds 107 characters (Source: unix(7), sun_path) and containerd's longest in us is
+# A unix socket's path holds 107 bytes (Source: unix(7), sun_path) and containerd's longest in us is
 # `/engines/engine-a/exec/containerd/containerd.sock.ttrpc`.
 _LONGEST_DIRECTORY = 107 - len("/engines/engine-a/exec/containerd/containerd.sock.ttrpc")
+
+# A comma parts two endpoints of the store of networks; a percent sign is a format, and what it prints a folder made
+# beside the sandbox. Source: docker/libkv store/boltdb/boltdb.go (New); seen with moby v20.10.24.
+_ENGINES_FAIL_ON = ",%"
 
 
 def default_directory(environ: Mapping[str, str] | None = None) -> Path:
@@ -96,12 +100,25 @@ class Layout:
             SettingsError: The path is too long for the unix sockets in it.
         """
         resolved = directory.expanduser().resolve()
-        if len(str(resolved)) > _LONGEST_DIRECTORY:
+        if len(os.fsencode(resolved)) > _LONGEST_DIRECTORY:
             raise SettingsError(
-                f"sandbox directory {resolved}: longer than {_LONGEST_DIRECTORY} characters, too long for unix sockets",
+                f"sandbox directory {resolved}: longer than {_LONGEST_DIRECTORY} bytes, too long for unix sockets",
                 hint="choose a shorter directory",
             )
         return cls(resolved)
+
+    def check_engines_take_it(self) -> None:
+        """Checks that engines can live in this directory.
+
+        Raises:
+            SettingsError: A character in its path is one that they, or the addresses of their sockets, do not take.
+        """
+        odd = next((letter for letter in str(self.directory) if letter in _ENGINES_FAIL_ON or letter.isspace()), None)
+        if odd is not None:
+            raise SettingsError(
+                f"sandbox directory {str(self.directory)!r}: engines do not work below a path with {odd!r} in it",
+                hint="choose a directory without white space, comma and percent sign",
+            )
 
     @property
     def world_id(self) -> str:

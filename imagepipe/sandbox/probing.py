@@ -1,5 +1,6 @@
 """Asking whether a process that was just started answers yet."""
 
+import os
 import ssl
 import time
 from pathlib import Path
@@ -75,6 +76,15 @@ def failure(process: ProcessRecord, what: str) -> UnavailableError:
     except OSError:
         last = ""
     ended = "" if alive(process) else " and has ended"
-    return UnavailableError(
-        f"start {process.name}: {what}{ended}" + (f"\n{last}" if last else ""), hint="see what its log says, above"
-    )
+    if _is_full(Path(process.log).parent):  # then its log may say nothing
+        ended, hint = f"{ended}: No space left on device", "make room there, or choose another directory"
+    else:
+        hint = "see what its log says, above"
+    return UnavailableError(f"start {process.name}: {what}{ended}" + (f"\n{last}" if last else ""), hint=hint)
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False

@@ -26,12 +26,15 @@ def remains(layout: Layout) -> bool:
 def remove(layout: Layout) -> None:
     """Removes everything, the directory included; call it with the directory locked.
 
+    Where the directory is the place of a mount, it stays, and empty: the mount is not ours.
+
     Raises:
         UnavailableError: Something of it cannot be removed; run it again.
     """
     made = clear(layout)
     with contextlib.suppress(FileNotFoundError):
-        layout.directory.rmdir()
+        if not layout.directory.is_mount():
+            layout.directory.rmdir()
     _remove_made(layout, made)
 
 

@@ -8,12 +8,13 @@ Everything it consists of is written to its directory before it is made, so anot
 finds the remains of a crash clears them first.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imagepipe.errors import NotFoundError, SettingsError, UsageError
+from imagepipe.errors import ImagepipeError, NotFoundError, SettingsError, UsageError
 from imagepipe.events import EventSink, silent, step
 from imagepipe.sandbox import document, pki, requirements, teardown
 from imagepipe.sandbox.building import Building
@@ -78,11 +79,17 @@ class World:
             UsageError: It is up with other options.
             UnavailableError: A part did not come up; the message quotes its log.
         """
+        with _told("sandbox up", self._layout.directory):
+            self._start(wanted, sink)
+
+    def _start(self, wanted: Options, sink: EventSink) -> None:
         directory = self._layout.directory
         made = _missing_parents(directory)
         _refuse_foreign(self._layout)
         if not self._is_up():
             requirements.check(wanted.engine)
+            if wanted.engine == "own":
+                self._layout.check_engines_take_it()
         with locked(directory):
             if self._is_up():
                 return self._require_same(wanted)
@@ -99,7 +106,8 @@ class World:
             building.run()
         except BaseException:
             building.starter.close()
-            teardown.remove(layout)
+            with contextlib.suppress(ImagepipeError, OSError):  # the first error tells more; the next call clears
+                teardown.remove(layout)
             raise
 
     def _is_up(self) -> bool:
@@ -152,13 +160,14 @@ class World:
         Raises:
             UnavailableError: Another process holds it, or something cannot be removed.
         """
-        _refuse_foreign(self._layout)
-        made = _missing_parents(self._layout.directory)
-        there = teardown.remains(self._layout)
-        with locked(self._layout.directory):
-            teardown.remove(self._layout)
-        teardown.remove_empty(made)
-        return there
+        with _told("sandbox down", self._layout.directory):
+            _refuse_foreign(self._layout)
+            made = _missing_parents(self._layout.directory)
+            there = teardown.remains(self._layout)
+            with locked(self._layout.directory):
+                teardown.remove(self._layout)
+            teardown.remove_empty(made)
+            return there
 
     def expired_client(self, target: str) -> Path:
         """Returns a `cert_path` for a target with a client certificate that ran out yesterday.
@@ -185,6 +194,23 @@ class World:
             NotFoundError: There is no such target.
         """
         return pki.foreign_client(self._layout.pki(target), self._layout.client_certificates(f"{target}-foreign"))
+
+
+@contextlib.contextmanager
+def _told(doing: str, directory: Path) -> Iterator[None]:
+    """Tells what the system refuses as ours to mend: no room, no right, no folder there.
+
+    Raises:
+        SettingsError: With the system's words.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None else f": {error.filename}"
+        raise SettingsError(
+            f"{doing} in {directory}: {error.strerror or error}{where}",
+            hint="make room or give a right there, or choose another directory",
+        ) from error
 
 
 def _missing_parents(directory: Path) -> tuple[str, ...]:

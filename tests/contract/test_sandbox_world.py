@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from imagepipe.errors import NotFoundError, UsageError
+from imagepipe.errors import ImagepipeError, NotFoundError, SettingsError, UsageError
 from imagepipe.events import Event, StepFinished
 from imagepipe.sandbox.layout import Layout
 from imagepipe.sandbox.namespaces import enter
@@ -298,6 +299,48 @@ def test_a_world_whose_directory_was_deleted_goes_down_all_the_same(directory: P
     shutil.rmtree(directory, ignore_errors=True)
     assert world.down() is True
     assert traces(directory) == set()
+
+
+@contextmanager
+def small_disk(directory: Path, size: str) -> Iterator[None]:
+    """Mounts a disk of its own on a directory."""
+    directory.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)])
+    try:
+        yield
+    finally:
+        run(["umount", str(directory)])
+        directory.rmdir()
+
+
+@pytest.mark.parametrize("size", ["20k", "300k"])
+def test_a_disk_that_is_full_is_told_and_nothing_is_left_on_it(directory: Path, size: str) -> None:
+    with small_disk(directory, size):
+        with pytest.raises(ImagepipeError, match=r"No space left on device|disk is full"):
+            World.up(Options(directory, engine="none"))
+        assert [*directory.iterdir()] == []
+
+
+def test_a_sandbox_on_a_disk_of_its_own_leaves_the_disk(directory: Path) -> None:
+    with small_disk(directory, "64m"):
+        World.up(Options(directory, engine="none"))
+        assert World.load(directory).down()
+        assert [*directory.iterdir()] == []
+        assert directory.is_mount()
+
+
+def test_a_disk_that_may_only_be_read_is_told(directory: Path) -> None:
+    with small_disk(directory, "1m"):
+        run(["mount", "-o", "remount,ro", str(directory)])
+        with pytest.raises(SettingsError, match="Read-only file system"):
+            World.up(Options(directory, engine="none"))
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a%r"])
+def test_a_directory_that_engines_do_not_take_is_refused_before_anything_is_made(directory: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="engines do not work below"):
+        World.up(Options(directory / name))
+    assert not directory.exists()
 
 
 def test_two_worlds_stand_side_by_side(world: World, directory: Path) -> None:

@@ -27,6 +27,22 @@ def test_a_directory_too_long_for_unix_sockets_is_refused_before_anything_starts
         Layout.at(Path("/tmp") / ("x" * 60))
 
 
+def test_a_directory_is_measured_in_bytes_as_sockets_are() -> None:
+    with pytest.raises(SettingsError, match="too long for unix sockets"):
+        Layout.at(Path("/") / ("ü" * 50))
+
+
+@pytest.mark.parametrize("name", ["a b", "a\tb", "a\nb", "a,b", "a%b"])
+def test_a_directory_that_engines_do_not_take_is_refused_to_them(name: str) -> None:
+    with pytest.raises(SettingsError, match="engines do not work below a path with"):
+        Layout.at(Path("/tmp") / name).check_engines_take_it()
+
+
+@pytest.mark.parametrize("name", ["plain", "ünï", "q'\"$x", "a#b?c", "co:lon", "ba\\ck&;("])
+def test_any_other_directory_is_taken(name: str) -> None:
+    Layout.at(Path("/tmp") / name).check_engines_take_it()
+
+
 def test_the_longest_directory_that_is_accepted_leaves_room_for_the_longest_socket() -> None:
     layout = Layout.at(Path("/") / ("x" * 50))
     assert len(str(layout.engine("engine-a") / "exec" / "containerd" / "containerd.sock.ttrpc")) <= 107

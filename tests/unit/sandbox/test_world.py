@@ -61,6 +61,19 @@ def test_a_directory_that_holds_something_else_is_never_cleared(box: Path) -> No
     assert (box / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("doing", ["up", "down"])
+def test_a_directory_that_cannot_be_is_told_with_the_systems_words(box: Path, doing: str) -> None:
+    box.parent.mkdir()
+    box.write_text("a file")
+    world = World.load(box / "below")
+
+    with pytest.raises(SettingsError, match=f"sandbox {doing} in {box}/below: Not a directory: {box}/below") as caught:
+        world.down() if doing == "down" else world.start(Options(box / "below", engine="none"))
+
+    assert caught.value.hint == "make room or give a right there, or choose another directory"
+    assert box.read_text() == "a file"
+
+
 def test_a_machine_that_lacks_something_is_told_before_anything_is_made(
     box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
