@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -34,8 +35,19 @@ _INSTEAD = (
 
 
 def _may_make_namespaces() -> bool:
-    """Returns whether the kernel lets us make a network and mount namespace and change a link; leaves none behind."""
-    return subprocess.run(_TRIED, capture_output=True, timeout=20, check=False).returncode == 0
+    """Returns whether the kernel lets us make namespaces, change a link and mount; leaves nothing of it behind.
+
+    Root of a user namespace of its own may do all in namespaces that it makes, but not mount in the one it is in, as
+    `ip netns` must.
+    """
+    if not _succeeds(*_TRIED):
+        return False
+    with tempfile.TemporaryDirectory(prefix="imagepipe-") as folder:
+        return _succeeds("mount", "--bind", folder, folder) and _succeeds("umount", folder)
+
+
+def _succeeds(*argv: str) -> bool:
+    return subprocess.run(argv, capture_output=True, timeout=20, check=False).returncode == 0
 
 
 def check(

@@ -51,6 +51,14 @@ def test_the_kernel_itself_is_asked_for_the_right(right: str) -> None:
         assert (done.returncode != 0) is refused, done.stderr
 
 
+@pytest.mark.sandbox
+def test_root_of_a_user_namespace_is_told_that_it_lacks_the_right() -> None:
+    script = "from imagepipe.sandbox import requirements; requirements.check('own')"
+    words = ("unshare", "--user", "--map-root-user", sys.executable, "-c", script)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert "the right to make network and mount namespaces" in done.stderr
+
+
 @pytest.mark.parametrize("engine", ["existing", "none"])
 def test_without_engines_of_its_own_it_needs_neither_root_nor_an_engines_programs(engine: str) -> None:
     requirements.check(engine, user_id=lambda: 1000, which=lambda name: None if name == "dockerd" else name)
