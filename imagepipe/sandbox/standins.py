@@ -111,6 +111,8 @@ def registry(layout: Layout, places: Places) -> list[str]:
             "maintenance": {"uploadpurging": {"enabled": False}},
         },
         "http": {"addr": places.backend},
+        # Source: goharbor/harbor v2.15.2 make/photon/prepare/templates/registry/config.yml.jinja
+        "compatibility": {"schema1": {"enabled": True}},
     }
     file = layout.configuration("registry.yml")
     write_private(file, json.dumps(settings, indent=1))  # YAML 1.2 reads JSON

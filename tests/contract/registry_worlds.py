@@ -31,6 +31,7 @@ storage:
   filesystem: {{rootdirectory: {root}}}
   delete: {{enabled: true}}
 http: {{addr: "{address}"}}
+compatibility: {{schema1: {{enabled: true}}}}
 """
 
 

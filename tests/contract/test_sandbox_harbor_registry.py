@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from imagepipe.sandbox.harbor.manifests import DOCKER_MANIFEST
 from tests.contract.harbor_world import (
     ADMIN,
     BUNDLE,
@@ -107,23 +108,38 @@ def test_the_registrys_own_refusals_pass_through_with_their_detail(harbor: Harbo
     assert harbor.send("GET", f"/v2/{empty}/tags/list", ADMIN).json()["tags"] == []
 
 
+PRETTY = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+UNMARSHAL = "json: cannot unmarshal"
+NONSENSE = "invalid character 'n' looking for beginning of value"
+
+
+def in_field(what: str, name: str, go_type: str) -> str:
+    return f"{UNMARSHAL} {what} into Go struct field {name} of type {go_type}"
+
+
 @pytest.mark.parametrize(
     ("media_type", "content", "reason"),
     [
-        ("application/json", b"{}", "unsupported manifest media type and no default available: application/json"),
-        (
-            "application/vnd.oci.artifact.manifest.v1+json",
-            b"{}",
-            "unsupported manifest media type and no default available: application/vnd.oci.artifact.manifest.v1+json",
-        ),
-        (OCI_MANIFEST, b"nonsense", "invalid character 'n' looking for beginning of value"),
+        # What no reader is registered for goes to that of schema 1, which asks for its signatures.
+        ("application/json", b"{}", "missing signature key"),
+        ("application/vnd.oci.artifact.manifest.v1+json", b"{}", "missing signature key"),
+        ("application/json", b"nonsense", f"error unmarshalling content: {NONSENSE}"),
+        (PRETTY, b'{"signatures":[{"protected":"e30"}]}', "missing formatted length"),
+        (PRETTY, b'{"signatures":[{"protected":"eyJmb3JtYXRMZW5ndGgiOjF9"}]}', "missing formatted tail"),
+        (OCI_MANIFEST, b"nonsense", NONSENSE),
         (OCI_MANIFEST, b'{"layers":', "unexpected end of JSON input"),
-        (OCI_MANIFEST, b"[]", "json: cannot unmarshal into Go value"),
-        (OCI_MANIFEST, b'{"config":"x"}', "json: cannot unmarshal into Go struct field config"),
-        (OCI_MANIFEST, b'{"layers":{}}', "json: cannot unmarshal into Go struct field layers"),
-        (OCI_MANIFEST, b'{"layers":["x"]}', "json: cannot unmarshal into Go struct field layers"),
-        (OCI_MANIFEST, b'{"layers":[{"size":"1"}]}', "json: cannot unmarshal into Go struct field size"),
-        (OCI_INDEX, b'{"manifests":[{"digest":1}]}', "json: cannot unmarshal into Go struct field digest"),
+        (OCI_MANIFEST, b"[]", f"{UNMARSHAL} array into Go value of type ocischema.unknownDocument"),
+        (OCI_MANIFEST, b'{"config":"x"}', in_field("string", "Manifest.config", "distribution.Descriptor")),
+        (DOCKER_MANIFEST, b'{"config":[]}', in_field("array", "Manifest.config", "distribution.Descriptor")),
+        (OCI_MANIFEST, b'{"layers":{}}', in_field("object", "Manifest.layers", "[]distribution.Descriptor")),
+        (OCI_MANIFEST, b'{"layers":["x"]}', in_field("string", "Manifest.layers", "distribution.Descriptor")),
+        (OCI_MANIFEST, b'{"layers":[{"size":"1"}]}', in_field("string", "Descriptor.layers.size", "int64")),
+        (OCI_MANIFEST, b'{"annotations":{"a":1}}', in_field("number", "Manifest.annotations", "string")),
+        (
+            OCI_INDEX,
+            b'{"manifests":[{"digest":1}]}',
+            in_field("number", "ManifestDescriptor.manifests.digest", "digest.Digest"),
+        ),
         (OCI_MANIFEST, b'{"layers":[],"manifests":[]}', "ocimanifest: expected manifest but found index"),
         (OCI_INDEX, b'{"layers":[],"manifests":[]}', "index: expected index but found manifest"),
         (

@@ -72,11 +72,7 @@ def ensure_artifact(store: Store, project: Row, repository: str, manifest: Manif
     if row is not None:
         return row
     children = [find(store, repository, child["digest"]) for child in manifest.children] if manifest.is_index else []
-    parts = (
-        [child["size"] for child in children]
-        if manifest.is_index
-        else [int(part.get("size", 0)) for part in manifest.references]
-    )
+    parts = [child["size"] for child in children] if manifest.is_index else _sizes(store, manifest)
     artifact_id = store.insert(
         "artifacts",
         project_id=project["id"],
@@ -141,6 +137,14 @@ def add_tag(store: Store, artifact: Row, name: str, now: str) -> int:
 def move_tag(store: Store, tag_id: int, artifact_id: int, now: str) -> None:
     """Points an existing tag at another artifact."""
     store.run("UPDATE tags SET artifact_id = ?, push_time = ? WHERE id = ?", artifact_id, now, tag_id)
+
+
+def _sizes(store: Store, manifest: Manifest) -> list[int]:
+    """Returns the sizes of what a manifest refers to: those of schema 1 are looked up, for it tells none."""
+    if not manifest.is_schema1:
+        return [int(part.get("size", 0)) for part in manifest.references]
+    digests = {part["digest"] for part in manifest.references}
+    return [store.value("SELECT coalesce(max(size), 0) FROM blobs WHERE digest = ?", digest) for digest in digests]
 
 
 def record_blobs(store: Store, project_id: int, manifest: Manifest) -> None:

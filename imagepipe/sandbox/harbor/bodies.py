@@ -15,16 +15,26 @@ from imagepipe.sandbox.harbor.problems import HarborError, invalid
 
 INT64 = 1 << 63
 Kind = Any
-"""`string`, `integer`, `boolean` or `any`; `[kind]`, a list; `{"*": kind}`, a map; a Model."""
+"""`string`, `integer`, `boolean`, `any` or a type of Go's own name; `[kind]`, a list; `{"*": kind}`, a map; a Model."""
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One definition: its name and the kinds of its fields."""
+    """One definition: its name, with its package where that is not the generated one, and the kinds of its fields."""
 
     name: str
     fields: Mapping[str, Kind]
+
+    @property
+    def package(self) -> str:
+        """Returns the Go package that it is in."""
+        return self.name.rpartition(".")[0] or "models"
+
+    @property
+    def struct(self) -> str:
+        """Returns its name without its package."""
+        return self.name.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +180,7 @@ def bound(body: Body, raw: bytes, content_type: str) -> Json:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise _unparsed(body, syntax(raw, error)) from error
-    mistake = _mistake(value, body.kind, "", [])
+    mistake = mistake_in(value, body.kind)
     if mistake:
         raise _unparsed(body, mistake)
     found: Json = _without_nulls(value) or {}
@@ -194,8 +204,12 @@ def syntax(raw: bytes, error: Exception) -> str:
     return f"invalid character '{rest}' looking for beginning of value"
 
 
-def _mistake(value: Any, kind: Kind, struct: str, path: list[str]) -> str:
+def mistake_in(value: Any, kind: Kind) -> str:
     """Returns what Go's decoder says of the first value of another kind, empty when there is none."""
+    return _mistake(value, kind, "", [])
+
+
+def _mistake(value: Any, kind: Kind, struct: str, path: list[str]) -> str:
     if value is None or kind == "any":
         return ""
     if not _fits(value, kind):
@@ -209,15 +223,15 @@ def _mistake(value: Any, kind: Kind, struct: str, path: list[str]) -> str:
 
 
 def _fits(value: Any, kind: Kind) -> bool:
-    if kind == "integer":
+    if isinstance(kind, str) and kind in {"integer", "int"}:
         return isinstance(value, int) and not isinstance(value, bool) and -INT64 <= value < INT64
-    wanted: type = {"string": str, "boolean": bool}.get(kind, dict) if isinstance(kind, str) else dict
+    wanted: type = (bool if kind == "boolean" else str) if isinstance(kind, str) else dict
     return isinstance(value, list if isinstance(kind, list) else wanted)
 
 
 def _inside(value: Any, kind: Kind, struct: str, path: list[str]) -> list[tuple[Any, Kind, str, list[str]]]:
     if isinstance(kind, Model):
-        return [(value[key], each, kind.name, [*path, key]) for key, each in kind.fields.items() if key in value]
+        return [(value[key], each, kind.struct, [*path, key]) for key, each in kind.fields.items() if key in value]
     if isinstance(kind, list):
         return [(each, kind[0], struct, path) for each in value]
     if isinstance(kind, dict):
@@ -227,12 +241,13 @@ def _inside(value: Any, kind: Kind, struct: str, path: list[str]) -> list[tuple[
 
 def _go_type(kind: Kind) -> str:
     if isinstance(kind, Model):
-        return f"models.{kind.name}"
+        return f"{kind.package}.{kind.struct}"
     if isinstance(kind, list):
-        return f"[]{'*' if isinstance(kind[0], Model) else ''}{_go_type(kind[0])}"
+        pointed = isinstance(kind[0], Model) and kind[0].package == "models"
+        return f"[]{'*' if pointed else ''}{_go_type(kind[0])}"
     if isinstance(kind, dict):
         return f"map[string]{_go_type(kind['*'])}"
-    return {"integer": "int64", "boolean": "bool", "any": "interface {}"}.get(kind, "string")
+    return {"integer": "int64", "boolean": "bool", "any": "interface {}"}.get(kind, str(kind))
 
 
 def _named(value: Any) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imagepipe.sandbox.harbor import schema1
+from imagepipe.sandbox.harbor.bodies import Model, mistake_in
 from imagepipe.sandbox.harbor.problems import HarborError
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -35,16 +37,33 @@ COSIGN_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 HARBOR_SBOM = "application/vnd.goharbor.harbor.sbom.v1"
 NYDUS = "containerd.io/snapshot/nydus-bootstrap"
 # What is read before the registry is asked; subject and artifactType are read after it, by another hand.
-# Source: docker/distribution v2.8.3 blobs.go (Descriptor), manifest/{ocischema,schema2,manifestlist}.
-_DESCRIPTOR_FIELDS: Mapping[str, type] = {"mediaType": str, "digest": str, "size": int, "annotations": dict}
-_FIELDS: Mapping[str, type] = {
-    "schemaVersion": int,
-    "mediaType": str,
-    "config": dict,
-    "layers": list,
-    "manifests": list,
-    "annotations": dict,
+# Source: docker/distribution v2.8.3 blobs.go (Descriptor), manifest/{ocischema,schema2,manifestlist,schema1}.
+_DESCRIBED: Mapping[str, Any] = {
+    "mediaType": "string",
+    "digest": "digest.Digest",
+    "size": "integer",
+    "annotations": {"*": "string"},
 }
+_DESCRIPTOR = Model("distribution.Descriptor", _DESCRIBED)
+_VERSIONED = {"schemaVersion": "int", "mediaType": "string"}
+_CONTENT = {"config": _DESCRIPTOR, "layers": [_DESCRIPTOR]}
+_CHILD = Model("manifestlist.ManifestDescriptor", _DESCRIBED)
+_LISTED = Model("manifestlist.ManifestList", {**_VERSIONED, "manifests": [_CHILD], "annotations": {"*": "string"}})
+_READ: Mapping[str, Model] = {
+    OCI_MANIFEST: Model("ocischema.Manifest", {**_VERSIONED, **_CONTENT, "annotations": {"*": "string"}}),
+    DOCKER_MANIFEST: Model("schema2.Manifest", {**_VERSIONED, **_CONTENT}),
+    OCI_INDEX: _LISTED,
+    DOCKER_LIST: _LISTED,
+}
+_SCHEMA1 = Model(
+    "schema1.Manifest",
+    {
+        **_VERSIONED,
+        **dict.fromkeys(("name", "tag", "architecture"), "string"),
+        "fsLayers": [Model("schema1.FSLayer", {"blobSum": "digest.Digest"})],
+        "history": [Model("schema1.History", {"v1Compatibility": "string"})],
+    },
+)
 # Source: v2.15.2 src/controller/artifact/processor/default.go.
 _TYPE = re.compile(r"application/vnd\.[^.]*\.(.*)\.config\.[^.]*\+json")
 Descriptor = Mapping[str, Any]
@@ -52,21 +71,27 @@ Descriptor = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest or index, read; `raw` are the bytes its digest speaks of."""
+    """A manifest or index, read; `signed` are the bytes its digest speaks of where they are not all of `raw`."""
 
     raw: bytes
     media_type: str
     document: Mapping[str, Any]
+    signed: bytes | None = None
 
     @property
     def digest(self) -> str:
-        """Returns sha256 of the raw bytes."""
-        return f"sha256:{hashlib.sha256(self.raw).hexdigest()}"
+        """Returns sha256 of the raw bytes, without the signatures in them."""
+        return f"sha256:{hashlib.sha256(self.raw if self.signed is None else self.signed).hexdigest()}"
 
     @property
     def is_index(self) -> bool:
         """Returns whether the manifest lists manifests."""
         return self.media_type in {OCI_INDEX, DOCKER_LIST}
+
+    @property
+    def is_schema1(self) -> bool:
+        """Returns whether it is a signed manifest of schema 1, which has no config."""
+        return self.media_type == schema1.SIGNED
 
     @property
     def config(self) -> Descriptor:
@@ -76,7 +101,10 @@ class Manifest:
 
     @property
     def layers(self) -> list[Descriptor]:
-        """Returns the layer descriptors."""
+        """Returns the layer descriptors; schema 1 tells no sizes."""
+        if self.is_schema1:
+            layers = self.document.get("fsLayers") or []
+            return [{"mediaType": schema1.LAYER, "digest": layer.get("blobSum", "")} for layer in layers]
         return self.document.get("layers") or []
 
     @property
@@ -87,7 +115,8 @@ class Manifest:
     @property
     def references(self) -> list[Descriptor]:
         """Returns all that the registry must hold for this manifest."""
-        return self.children if self.is_index else [self.config, *self.layers]
+        configs = [] if self.is_schema1 else [self.config]
+        return self.children if self.is_index else [*configs, *self.layers]
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -104,7 +133,8 @@ class Manifest:
     def artifact_media_type(self) -> str:
         """Returns what REST calls `media_type`."""
         named = self.annotations.get("org.opencontainers.artifactType", "") if self.is_index else ""
-        return named or (self.media_type if self.is_index else self.config.get("mediaType", ""))
+        alone = self.is_index or self.is_schema1
+        return named or (self.media_type if alone else self.config.get("mediaType", ""))
 
     @property
     def artifact_type(self) -> str:
@@ -115,7 +145,7 @@ class Manifest:
     def kind(self) -> str:
         """Returns Harbor's artifact type: IMAGE, something from the config's media type, or UNKNOWN."""
         wanted = self.artifact_type or self.artifact_media_type
-        if wanted in {OCI_CONFIG, DOCKER_CONFIG, OCI_INDEX, DOCKER_LIST}:
+        if wanted in {OCI_CONFIG, DOCKER_CONFIG, OCI_INDEX, DOCKER_LIST, schema1.SIGNED}:
             return "IMAGE"
         match = _TYPE.fullmatch(self.artifact_media_type)
         return match[1].upper() if match else "UNKNOWN"
@@ -152,30 +182,36 @@ def parse(content_type: str, raw: bytes) -> Manifest:
         HarborError: 400 MANIFEST_INVALID, in Harbor's words.
     """
     media_type = content_type.partition(";")[0].strip()
-    if media_type not in {OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST}:
-        raise _refused(f"unsupported manifest media type and no default available: {media_type}")
     try:
         document = json.loads(raw)
     except ValueError as error:
-        raise _refused(_go_json_error(raw)) from error
-    if not isinstance(document, dict):
-        raise _refused("json: cannot unmarshal into Go value")
-    _check_fields(document, _FIELDS)
+        if media_type in _READ:
+            raise _refused(_go_json_error(raw)) from error
+        raise _refused(f"error unmarshalling content: {_go_json_error(raw)}") from error
+    if media_type not in _READ:
+        return _signed(document, raw)
+    _check_kinds(_READ[media_type], document)
     _check_shape(media_type, document)
     return Manifest(raw, media_type, document)
 
 
-def _check_fields(fields: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
-    """Raises 400 for a field of another kind than Go's decoder takes; it would name Go's types, too."""
-    for name, kind in kinds.items():
-        value = fields.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise _refused(f"json: cannot unmarshal into Go struct field {name}")
-        descriptors: Any = value if kind is list else [value] if name == "config" else None
-        for each in descriptors or ():
-            if each is not None and not isinstance(each, dict):
-                raise _refused(f"json: cannot unmarshal into Go struct field {name}")
-            _check_fields(each or {}, _DESCRIPTOR_FIELDS)
+def _signed(document: object, raw: bytes) -> Manifest:
+    try:
+        signed = schema1.canonical(document, raw)
+        inner = json.loads(signed)
+    except (schema1.NotSignedError, ValueError) as error:
+        raise _refused(str(error)) from error
+    _check_kinds(_SCHEMA1, inner)
+    return Manifest(raw, schema1.SIGNED, inner, signed)
+
+
+def _check_kinds(kind: Model, document: object) -> None:
+    """Raises 400 for a field of another kind than Go's decoder takes."""
+    if document is not None and not isinstance(document, dict):
+        kind = Model(f"{kind.package}.unknownDocument", {}) if kind is not _SCHEMA1 else kind
+    mistake = mistake_in(document, kind)
+    if mistake:
+        raise _refused(mistake)
 
 
 def _check_shape(media_type: str, document: Mapping[str, Any]) -> None:

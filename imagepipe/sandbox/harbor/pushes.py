@@ -82,6 +82,8 @@ async def _attributes(harbor: Harbor, target: Target, manifest: Manifest) -> str
     """Returns what an image's config says of it, as JSON."""
     if manifest.is_index or manifest.kind != "IMAGE":
         return "{}"
+    if manifest.is_schema1:
+        return json.dumps({"architecture": manifest.document.get("architecture") or ""})
     path = f"/v2/{target.repository}/blobs/{manifest.config.get('digest', '')}"
     return json.dumps(manifests.image_attributes(await harbor.backend.read(path, MAX_CONFIG_BYTES)))
 
