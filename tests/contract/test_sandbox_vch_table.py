@@ -75,6 +75,11 @@ def ask(method: str, path: str, *, changes: dict[str, Any] | None = None, **more
         ("DELETE", "/volumes/v", 404, "Get v: no such volume"),
         ("GET", "/networks/n", 404, "network n not found"),
         *(
+            ("GET", f'/{kind}?filters={{"nope":["x"]}}', 500, "Invalid filter 'nope'")
+            for kind in ("images/json", "containers/json", "volumes")
+        ),
+        ("GET", "/images/json?filters={no", 500, "invalid filter: {no"),
+        *(
             (
                 "GET",
                 f'/containers/json?filters={{"{name}":["x"]}}',
@@ -363,6 +368,8 @@ def test_a_volume_is_shown_with_vics_driver() -> None:
     [
         ({"Name": "n", "IPAM": {"Config": [{}, {}]}}, 500, "at most one ipam config supported"),
         ({"Name": "public"}, 409, "vicnetwork public already exists"),
+        ({"Name": ""}, 500, "scope name must not be empty"),
+        ({"Name": "n", "Driver": "overlay"}, 500, "scope type not supported"),
     ],
 )
 def test_network_creation_is_refused_in_vics_words(body: dict[str, Any], status: int, message: str) -> None:

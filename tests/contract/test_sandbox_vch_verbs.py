@@ -92,6 +92,8 @@ def said(answer: httpx.Response) -> tuple[int, str]:
         ("GET /exec/nope/json", 404, "no container was found with exec id: nope"),
         ("POST /exec/nope/resize?h=1&w=1", 404, "No such container: nope"),
         *((f"POST /containers/nope/{verb}", 404, "No such container: nope") for verb in ("start", "stop", "wait")),
+        ("DELETE /networks/bridge", 500, "cannot remove builtin scope"),
+        ("DELETE /networks/public", 500, "cannot remove builtin scope"),
         ("GET /containers/one/logs", 400, "Bad parameters: you must choose at least one stream"),
         ("GET /containers/nope/logs?stdout=1", 404, "No such container: nope"),
     ],
@@ -114,6 +116,34 @@ def test_a_name_that_is_taken_is_a_conflict_in_vics_words(
         409,
         TAKEN.format(idle=pair[1]),
     )
+
+
+def test_a_network_with_containers_is_not_removed(world: World, vch: httpx.Client, pair: tuple[str, str]) -> None:
+    vch.post("/networks/create", json={"Name": "extra"})
+    created = create(world, vch, "there", HostConfig={"NetworkMode": "extra"})
+    vch.post(f"/containers/{created}/start")
+    refused = vch.delete("/networks/extra")
+    vch.delete(f"/containers/{created}?force=1")
+    assert said(refused) == (500, "extra has active endpoints")
+    assert vch.delete("/networks/extra").status_code == 204
+
+
+def test_a_start_with_settings_in_its_body_is_refused(vch: httpx.Client, pair: tuple[str, str]) -> None:
+    text = "starting container with non-empty request body was deprecated since v1.10 and removed in v1.12"
+    assert said(vch.post("/containers/one/start", json={"Binds": []})) == (400, text)
+
+
+def test_waiting_tells_the_exit_code_alone(world: World, vch: httpx.Client) -> None:
+    created = create(world, vch, "brief", Cmd=["sh", "-c", "exit 3"])
+    vch.post(f"/containers/{created}/start")
+    assert vch.post(f"/containers/{created}/wait").json() == {"StatusCode": 3}
+    vch.delete(f"/containers/{created}")
+
+
+def test_images_are_found_by_the_old_filter_too(world: World, vch: httpx.Client) -> None:
+    name = f"{world.registry}/proj/app"
+    assert [one["RepoTags"] for one in vch.get("/images/json", params={"filter": name}).json()] == [[f"{name}:1"]]
+    assert vch.get("/images/json", params={"filter": "nope"}).json() == []
 
 
 def test_starting_what_runs_is_204(vch: httpx.Client, pair: tuple[str, str]) -> None:

@@ -24,7 +24,7 @@ from imagepipe.sandbox.vch.versions import UNROUTED, VersionGate
 Handler = Callable[[Facade, Request], Awaitable[Response]]
 
 _PASSED = (
-    *(("POST", f"/containers/{{id}}/{verb}") for verb in ("restart", "wait", "resize")),
+    *(("POST", f"/containers/{{id}}/{verb}") for verb in ("restart", "resize")),
     *(("GET", f"/containers/{{id}}/{view}") for view in ("stats", "changes")),
     ("POST", "/containers/{id}/attach"),
     ("POST", "/exec/{id}/start"),
@@ -50,6 +50,7 @@ _HANDLED: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/containers/{id}/logs", containers.container_logs),
     ("POST", "/containers/{id}/start", verbs.start_container),
     ("POST", "/containers/{id}/stop", verbs.stop_container),
+    ("POST", "/containers/{id}/wait", verbs.wait_container),
     ("POST", "/containers/{id}/kill", verbs.kill_container),
     ("POST", "/containers/{id}/rename", verbs.rename_container),
     ("POST", "/containers/{id}/exec", verbs.create_exec),

@@ -10,7 +10,7 @@ from imagepipe.sandbox.vch import bodies, rewrite
 from imagepipe.sandbox.vch.answers import PRODUCT, RefusalError, flag
 from imagepipe.sandbox.vch.creation import checked
 from imagepipe.sandbox.vch.facade import Facade
-from imagepipe.sandbox.vch.filters import refuse_unsupported
+from imagepipe.sandbox.vch.filters import refuse_unknown, refuse_unsupported
 from imagepipe.sandbox.vch.forward import forward
 from imagepipe.sandbox.vch.references import Reference
 from imagepipe.sandbox.vch.tables import Image, Layer, image_hex
@@ -18,10 +18,15 @@ from imagepipe.sandbox.vch.verbs import named_once
 
 UNSUPPORTED_FILTERS = ("ancestor", "health", "isolation", "is-task")
 
+_FILTERS = ("before", "exited", "id", "label", "name", "status", "since", "volume", "network")
+"""Source: VIC v1.5.8 lib/apiservers/engine/backends/container.go:71-85."""
+
 
 async def list_containers(facade: Facade, request: Request) -> Response:
     """Answers `GET /containers/json`."""
-    refuse_unsupported(request.query_params.get("filters", ""), UNSUPPORTED_FILTERS)
+    filters = request.query_params.get("filters", "")
+    refuse_unknown(filters, (*_FILTERS, *UNSUPPORTED_FILTERS))
+    refuse_unsupported(filters, UNSUPPORTED_FILTERS)
     found = await facade.engine.get("/containers/json", **dict(request.query_params))
     return JSONResponse([rewrite.container_summary(facade, entry) for entry in found])
 

@@ -16,6 +16,16 @@ def values(filters: str, key: str) -> list[str]:
     return list(found)
 
 
+def refuse_unknown(filters: str, accepted: Iterable[str]) -> None:
+    """Raises for a filter that VIC does not know. Source: docker 1.13 api/types/filters/parse.go:266."""
+    try:
+        unknown = sorted(set(json.loads(filters or "{}")) - set(accepted))
+    except (ValueError, TypeError) as exc:
+        raise RefusalError(f"invalid filter: {filters}", 500) from exc
+    if unknown:
+        raise RefusalError(f"Invalid filter '{unknown[0]}'", 500)
+
+
 def refuse_unsupported(filters: str, unsupported: Iterable[str]) -> None:
     """Raises for a filter that VIC knows and refuses. Source: VIC v1.5.8 backends/filter/validation.go:49-55."""
     for key in sorted(unsupported):

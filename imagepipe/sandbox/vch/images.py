@@ -10,14 +10,17 @@ from starlette.responses import JSONResponse, Response
 from imagepipe.sandbox.vch import rewrite
 from imagepipe.sandbox.vch.answers import RefusalError, flag
 from imagepipe.sandbox.vch.facade import Facade
-from imagepipe.sandbox.vch.filters import reference_matches, refuse_unsupported, values
+from imagepipe.sandbox.vch.filters import reference_matches, refuse_unknown, refuse_unsupported, values
 from imagepipe.sandbox.vch.references import Reference
 
 
 async def list_images(facade: Facade, request: Request) -> Response:
     """Answers `GET /images/json` from the VCH's own books; filters label, before, since and reference."""
-    filters = request.query_params.get("filters", "")
+    filters, named = request.query_params.get("filters", ""), request.query_params.get("filter", "")
+    refuse_unknown(filters, {"label", "before", "since", "reference", "dangling"})
     refuse_unsupported(filters, {"dangling"})
+    if named:  # Source: docker 1.13 api/server/router/image/image_routes.go:257
+        filters = json.dumps({**json.loads(filters or "{}"), "reference": [*values(filters, "reference"), named]})
     below = {entry["Id"]: entry for entry in await facade.engine.get("/images/json", all="1")}
     shown = []
     for image_id, entry in facade.tables.images.items():

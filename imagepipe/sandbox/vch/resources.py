@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from imagepipe.sandbox.vch import bodies, rewrite
 from imagepipe.sandbox.vch.answers import RefusalError
 from imagepipe.sandbox.vch.facade import Facade
+from imagepipe.sandbox.vch.filters import refuse_unknown
 
 VOLUME_DRIVERS = frozenset({"vsphere", "local"})
 """Source: VIC v1.5.8 lib/apiservers/engine/proxy/storage_proxy.go:120-131."""
@@ -37,14 +38,27 @@ async def create_network(facade: Facade, request: Request) -> Response:
         raise RefusalError("at most one ipam config supported", 500)
     if any(entry["Name"] == body.get("Name") for entry in await facade.engine.get("/networks")):
         raise RefusalError(f"vicnetwork {body['Name']} already exists", 409)
+    # Source: VIC v1.5.8 lib/portlayer/network/context.go:558, 579
+    if not body.get("Name"):
+        raise RefusalError("scope name must not be empty", 500)
+    if body.get("Driver") not in {None, "", "bridge", "external"}:
+        raise RefusalError("scope type not supported", 500)
     answer = await facade.engine.call("POST", "/networks/create", body=body)
     return JSONResponse({"Id": answer.checked()["Id"], "Warning": ""}, 201)
 
 
 async def remove_network(facade: Facade, request: Request) -> Response:
-    """Answers `DELETE /networks/{id}`."""
+    """Answers `DELETE /networks/{id}`; those that the VCH was made with stay.
+
+    Source: VIC v1.5.8 lib/portlayer/network/context.go:1352-1362.
+    """
     found = await _network(facade, request.path_params["id"])
-    (await facade.engine.call("DELETE", f"/networks/{found['Id']}")).checked()
+    if found["Name"] in facade.config.networks:
+        raise RefusalError("cannot remove builtin scope", 500)
+    answer = await facade.engine.call("DELETE", f"/networks/{found['Id']}")
+    if "has active endpoints" in answer.message:
+        raise RefusalError(f"{found['Name']} has active endpoints", 500)
+    answer.checked()
     return Response(status_code=204)
 
 
@@ -66,6 +80,7 @@ async def _network(facade: Facade, name: str) -> dict[str, Any]:
 
 async def list_volumes(facade: Facade, request: Request) -> Response:
     """Answers `GET /volumes`."""
+    refuse_unknown(request.query_params.get("filters", ""), ("dangling", "name", "driver", "label"))
     found = await facade.engine.get("/volumes", **dict(request.query_params))
     shown = [rewrite.volume(facade, entry) for entry in found.get("Volumes") or []]
     return JSONResponse({"Volumes": shown or None, "Warnings": None})

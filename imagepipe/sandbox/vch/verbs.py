@@ -1,7 +1,8 @@
 """What is done to containers, and the refusals of it in VIC's words where dockerd's are others."""
 
+import json
 import re
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -24,8 +25,12 @@ _NO_TAR = re.compile(r"(?s)^Error processing tar file\(.*(corrupt|unexpected EOF
 async def start_container(facade: Facade, request: Request) -> Response:
     """Answers `POST /containers/{id}/start`: starting what runs is 204, where dockerd says 304.
 
-    Source: VIC v1.5.8 lib/portlayer/exec/commit.go (a duplicate power on is dropped without a word).
+    Source: VIC v1.5.8 lib/portlayer/exec/commit.go (a duplicate power on is dropped without a word); docker 1.13
+    container_routes.go:137-140 (no body).
     """
+    if len(await request.body()) > len("no body"):
+        text = "starting container with non-empty request body was deprecated since v1.10 and removed in v1.12"
+        raise RefusalError(text, 400)
     response = await forward(facade, request)
     return Response(status_code=204) if response.status_code == 304 else response
 
@@ -34,6 +39,16 @@ async def stop_container(facade: Facade, request: Request) -> Response:
     """Answers `POST /containers/{id}/stop`: stopping what is stopped is 204, where dockerd says 304."""
     response = await forward(facade, request)
     return Response(status_code=204) if response.status_code == 304 else response
+
+
+async def wait_container(facade: Facade, request: Request) -> Response:
+    """Answers `POST /containers/{id}/wait`. Source: docker 1.13 api/types/container/container_wait.go."""
+
+    async def shown(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        answer = b"".join([chunk async for chunk in chunks])
+        yield json.dumps({"StatusCode": json.loads(answer)["StatusCode"]}).encode() + b"\n"
+
+    return await forward(facade, request, through=shown)
 
 
 async def kill_container(facade: Facade, request: Request) -> Response:
