@@ -42,6 +42,10 @@ LIES_1: Mapping[str, str] = dict(
                 "the holder of an Admiral token has no metadata. src/core/api/metadata.go",
                 ("GET /projects/{project_id}/metadatas: 405",),
             ),
+            (
+                "an id that is none is told so before its project is looked for. src/core/api/metadata.go",
+                ("GET /projects/{project_id}/metadatas: 400",),
+            ),
             ("a page that there cannot be. src/common/api/base.go (GetPaginationParams)", ("GET /projects: 400",)),
             ("a tag that Notary has signed stays. src/core/api/repository.go", (f"DELETE {_TAGS}/{{tag}}: 412",)),
             (

@@ -157,6 +157,18 @@ def test_a_project_that_is_called_like_a_number_is_found_by_name_only_on_request
     assert by_name.json()["project_id"] == project_id
 
 
+def test_a_number_too_large_for_an_id_is_a_name(harbor: HarborClient) -> None:
+    for number in ("9" * 19, "9" * 30):
+        answer = harbor.api("GET", f"/projects/{number}")
+        assert (answer.status_code, answer.text) == (404, error_body("NOT_FOUND", f"project {number} not found"))
+    assert harbor.ok("GET", "/projects/%2B1").json()["project_id"] == 1
+
+
+def test_a_query_that_no_header_can_hold_is_blank_in_the_link(harbor: HarborClient) -> None:
+    answer = harbor.ok("GET", "/projects", params={"page_size": 1, "odd": "a\x00\r\nb"})
+    assert "odd=a   b&" in answer.headers["link"]
+
+
 def test_the_creator_is_project_admin_and_the_location_has_the_id(harbor: HarborClient) -> None:
     made = harbor.ok("POST", "/projects", TEAM_LOGINS["dev"], json={"project_name": "mine", "storage_limit": 5})
     assert (made.status_code, made.text) == (201, "")

@@ -71,6 +71,15 @@ def test_with_a_password_every_project_shows_and_with_a_token_ones_own(vic: VicC
     assert names(vic.api("GET", "/projects?public=true", None)) == {"default-project"}
 
 
+def test_a_number_too_large_for_an_id_is_400(vic: VicClient) -> None:
+    large = "9" * 20
+    metadata = vic.api("GET", f"/projects/{large}/metadatas", BOSS)
+    said = f'invalid project ID: strconv.ParseInt: parsing "{large}": value out of range'
+    assert (metadata.status_code, metadata.text.strip()) == (400, said)
+    repositories = vic.by_token("GET", f"/repositories?project_id={large}", DEV)
+    assert (repositories.status_code, repositories.text.strip()) == (400, f"invalid project_id {large}")
+
+
 def test_metadata_are_for_passwords_only(vic: VicClient) -> None:
     path = f"/projects/{vic.project_id}/metadatas"
     assert vic.by_token("GET", path, BOSS).status_code == 405

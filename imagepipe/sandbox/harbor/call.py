@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from imagepipe.sandbox.harbor.audit import KIND_SINCE, Event
 from imagepipe.sandbox.harbor.backend import Backend
-from imagepipe.sandbox.harbor.bodies import Body, bound
+from imagepipe.sandbox.harbor.bodies import INT64, Body, bound
 from imagepipe.sandbox.harbor.config import HarborConfig
 from imagepipe.sandbox.harbor.faults import Faults
 from imagepipe.sandbox.harbor.identity import Caller, Gatekeeper
@@ -21,6 +22,7 @@ from imagepipe.sandbox.harbor.problems import HarborError, json_response, not_fo
 from imagepipe.sandbox.harbor.store import Row, Store, timestamp
 from imagepipe.sandbox.harbor.tokens import TokenMaker
 
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _DESCRIBED: Final = {"member": "mid", "quota": "id", "rule": "immutable_rule_id"}
 """What Harbor's API description calls the numbers in paths, where not `<name>_id`. Source: api/v2.0/swagger.yaml."""
 
@@ -109,11 +111,15 @@ class Call:
         return bound(wanted, await self.request.body(), self.request.headers.get("content-type", ""))
 
     def project_key(self) -> str | int:
-        """Returns the project of the path: an integer-looking one is an id unless the client says otherwise."""
+        """Returns the project of the path: an integer-looking one is an id unless the client says otherwise.
+
+        Source: v2.15.2 src/server/v2.0/handler/util.go (parseProjectNameOrID): what strconv.ParseInt takes.
+        """
         text = self.params["project"]
         if not self.numbered and self.request.headers.get("x-is-resource-name", "").lower() == "true":
             return text
-        return int(text) if text.isascii() and text.isdigit() else text
+        number = int(text) if _INTEGER.fullmatch(text) else INT64
+        return number if -INT64 <= number < INT64 else text
 
     def project(self, key: str | int) -> Row:
         """Returns a living project.

@@ -5,6 +5,7 @@ Source: goharbor/harbor v2.15.2 src/lib/q/builder.go, src/lib/orm/query.go, src/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from imagepipe.sandbox.harbor.problems import HarborError, bad_request, invalid
 from imagepipe.sandbox.harbor.store import Row
 
 INT64 = 1 << 63
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What no header's value may hold: a server writes a blank. Source: Go net/http headerNewlineToSpace."""
 MAX_PAGE_SIZE = 100
 Test = Callable[[Any], bool]
 
@@ -102,7 +105,8 @@ class Listing:
         for page, rel in links:
             values = dict(parse_qsl(raw_query, keep_blank_values=True))
             values |= {"page": str(page), "page_size": str(self.page_size)}
-            texts.append(f'<{path}?{unquote_plus(urlencode(sorted(values.items())))}>; rel="{rel}"')
+            query = unquote_plus(urlencode(sorted(values.items())))
+            texts.append(f'<{path}?{_CONTROL.sub(" ", query)}>; rel="{rel}"')
         return {"X-Total-Count": str(total)} | ({"Link": " , ".join(texts)} if texts else {})
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from imagepipe.sandbox.harbor.bodies import INT64
 from imagepipe.sandbox.harbor.manifests import DOCKER_MANIFEST
 from imagepipe.sandbox.harbor.store import Row
 from imagepipe.sandbox.vic.answers import RefusalError, aborted, data
@@ -27,7 +28,7 @@ _SOURCE: Final = re.compile(r"(?P<project>[^/:]+)/(?P<repo>[^:]+):(?P<tag>.+)")
 async def list_repositories(call: Call) -> Response:
     """`GET /repositories?project_id=`."""
     text = call.text("project_id")
-    if not text.isdecimal() or int(text) == 0:
+    if not text.isdecimal() or not 0 < int(text) < INT64:
         raise RefusalError(400, f"invalid project_id {text}")
     project = call.readable(call.vic.directory.project(int(text)), f"project {text} not found")
     call.require(call.caller.may_read(project))

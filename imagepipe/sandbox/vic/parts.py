@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imagepipe.sandbox.harbor.backend import Backend
+from imagepipe.sandbox.harbor.bodies import INT64
 from imagepipe.sandbox.harbor.config import HarborConfig
 from imagepipe.sandbox.harbor.faults import Faults
 from imagepipe.sandbox.harbor.identity import basic_credentials
@@ -127,6 +128,9 @@ class Call:
         number = int(self.params[name])
         if number <= 0:
             raise RefusalError(400, f"invalid project ID: {number}")
+        if number >= INT64:
+            said = f'strconv.ParseInt: parsing "{self.params[name]}": value out of range'
+            raise RefusalError(400, f"invalid project ID: {said}")
         return self.readable(self.vic.directory.project(number), f"project {number} not found")
 
     def project_named(self, name: str) -> Project:
