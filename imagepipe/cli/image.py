@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +10,16 @@ import typer
 from imagepipe.cli.command import command
 from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
+from imagepipe.errors import VerificationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagepipe.evidence.reader import EvidenceReader, Proof
+    from imagepipe.model.digest import Digest
+    from imagepipe.model.evidence import TrustPolicy
     from imagepipe.model.manifest import Index, Manifest
+    from imagepipe.model.promotion import GateVerdict
     from imagepipe.model.reference import Pinned
     from imagepipe.wiring import Wiring
 
@@ -33,18 +41,26 @@ def verify(
     image: Image,
     policy: Annotated[str | None, typer.Option("--policy", help="A policy; default: the only one.")] = None,
 ) -> None:
-    """Prove that an image carries what a policy asks for."""
-    from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE
+    """Prove that an image carries what a policy asks for.
+
+    Signature, provenance, further attestations, Harbor's scan, and that it is not rejected; not where it stood
+    before, what is frozen, or who approved: that is asked when it is promoted.
+    """
+    from imagepipe.promote.gates import image_gates
 
     wiring = session.wiring(session.settings())
     chosen = wiring.policy(policy)
     pinned = wiring.pin(image)
-    kinds = [SIGNATURE_PREDICATE] + ([PROVENANCE_PREDICATE] if chosen.require_provenance else [])
-    proofs = [wiring.reader.require(pinned, kind, chosen.signed_by) for kind in kinds]
+    world = wiring.promotion_world(reads_only=True, policies=[chosen])
+    world = replace(world, reader=world.reader.remembering())
+    gates = image_gates(pinned, _for_hosts(wiring.registry.manifest(pinned)), chosen, world)
+    _refuse_any(pinned, gates)
+    proofs = _proofs(pinned, chosen, world.reader)
     document = {
         "schema": "imagepipe.verify/v1",
         "image": str(pinned),
         "policy": chosen.name,
+        "gates": [gate.to_json() for gate in gates],
         "proofs": [
             {
                 "predicate_type": proof.verified.statement.predicate_type,
@@ -55,9 +71,43 @@ def verify(
             for proof in proofs
         ],
     }
-    for proof in proofs:
-        session.say(f"ok {proof.verified.statement.predicate_type} by {proof.verified.signatory}")
+    for gate in gates:
+        session.say(f"ok {gate.gate}: {clean(gate.reason)}")
     session.answer(document, str(pinned))
+
+
+def _for_hosts(manifest: Manifest | Index) -> Digest:
+    """Returns the digest that hosts hold of an image; of an index for other platforms, its own."""
+    from imagepipe.model.host import VCH_PLATFORM
+    from imagepipe.model.manifest import Index, Platform
+
+    child = manifest.for_platform(Platform.parse(VCH_PLATFORM)) if isinstance(manifest, Index) else None
+    return child.digest if child else manifest.digest
+
+
+def _refuse_any(image: Pinned, gates: Sequence[GateVerdict]) -> None:
+    """Returns when every gate passed.
+
+    Raises:
+        VerificationError: One did not; the message holds each reason.
+    """
+    refused = [gate for gate in gates if not gate.passed]
+    if refused:
+        told = "; ".join(f"{gate.gate}: {gate.reason.removeprefix(f'{image} ')}" for gate in refused)
+        raise VerificationError(f"verify {image}: refused: {told}", hint=refused[0].hint)
+
+
+def _proofs(image: Pinned, policy: TrustPolicy, reader: EvidenceReader) -> list[Proof]:
+    """Returns the statements that the policy asks for, once every gate has passed."""
+    from imagepipe.model.evidence import PROVENANCE_PREDICATE, SIGNATURE_PREDICATE, BuildSource
+
+    proofs = [reader.require(image, SIGNATURE_PREDICATE, policy.signed_by)]
+    if (source := policy.provenance) is not None:
+        told = reader.proofs(image, PROVENANCE_PREDICATE, policy.signed_by)
+        proofs.append(next(one for one in told if source.admits(BuildSource.of(one.verified.statement.predicate))))
+    elif policy.require_provenance:
+        proofs.append(reader.require(image, PROVENANCE_PREDICATE, policy.signed_by))
+    return proofs + [reader.require(image, kind, policy.signed_by) for kind in policy.require]
 
 
 def sign(session: Session, image: Image) -> None:
@@ -131,6 +181,8 @@ def tree(session: Session, image: Image) -> None:
                 "signed_by": signer,
             }
         )
+    if not entries:
+        wiring.registry.manifest(pinned)  # nothing is attached to what is not there either, and that is no answer
     lines = [str(pinned)]
     for one in entries:
         what = one["predicate_type"] or one["artifact_type"]

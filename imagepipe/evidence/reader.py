@@ -120,9 +120,8 @@ class EvidenceReader:
             return proof
         what = _NAMES.get(predicate_type, predicate_type)
         if not refusals:
-            raise VerificationError(
-                f"{image} has no {what}", hint="sign it with `imagepipe sign` as an identity that the policy trusts"
-            )
+            hint = _HEALS.get(predicate_type, "attach one that is signed by an identity that the policy trusts")
+            raise VerificationError(f"{image} has no {what}", hint=hint)
         raise VerificationError(
             f"{image} has no {what} that the policy accepts: "
             + "; ".join(dict.fromkeys(refusal.message for refusal in refusals)),
@@ -268,4 +267,8 @@ _NAMES = {
     "https://imagepipe.dev/promotion/v1": "promotion record",
     "https://imagepipe.dev/rejection/v1": "rejection",
     "https://imagepipe.dev/approval/v1": "approval",
+}
+_HEALS = {
+    "https://sigstore.dev/cosign/sign/v1": "sign it with `imagepipe sign` as an identity that the policy trusts",
+    "https://slsa.dev/provenance/v1": "build it with `imagepipe run` as an identity that the policy trusts",
 }

@@ -30,7 +30,7 @@ from imagepipe.promote.ports import World
 from imagepipe.promote.scanning import scan_gate
 from imagepipe.promote.soaking import soak_gates
 
-__all__ = ["evaluate", "hold_gate", "rejection_gate"]
+__all__ = ["evaluate", "hold_gate", "image_gates", "rejection_gate"]
 
 
 def evaluate(
@@ -73,6 +73,18 @@ def _policies(targets: Sequence[Target], world: World) -> list[TrustPolicy]:
             )
         found[target.policy] = world.policies[target.policy]
     return list(found.values())
+
+
+def image_gates(image: Pinned, platform: Digest, policy: TrustPolicy, world: World) -> tuple[GateVerdict, ...]:
+    """Returns what one policy asks of an image itself, wherever and whenever it is to go.
+
+    Raises:
+        UnavailableError: The registry is away: that is not a verdict.
+    """
+    return (
+        *_policy_gates(image, policy, world),
+        rejection_gate([image, image.repository.pin(platform)], policy, world),
+    )
 
 
 def _policy_gates(image: Pinned, policy: TrustPolicy, world: World) -> Iterator[GateVerdict]:

@@ -171,12 +171,15 @@ class Wiring(Adapters):
         )
         return run_pipelines(pipelines, options, world)
 
-    def promotion_world(self, *, break_lock: bool = False, reads_only: bool = False) -> World:
+    def promotion_world(
+        self, *, break_lock: bool = False, reads_only: bool = False, policies: Sequence[TrustPolicy] | None = None
+    ) -> World:
         """Returns what promotion talks to.
 
         Args:
             break_lock: Whether an operator says that somebody else's lock is to be broken.
             reads_only: Nothing will be signed: who only looks needs neither key nor identity.
+            policies: The only policies that are asked about; None: all that are configured, their key files read.
         """
         from imagepipe.model.evidence import Identity
         from imagepipe.promote.locking import TargetLocks
@@ -187,6 +190,8 @@ class Wiring(Adapters):
         from imagepipe.wiring.explaining import ExplainedCopier
 
         machine = TargetLocks.of(self._environ, self._settings.timeouts.lock_s)
+        every = [self._settings.policy(name) for name in self._settings.policies] if policies is None else policies
+        known = {policy.name: policy for policy in every}
         locks = SharedLocks(machine, self._lock, events=self._events, jobs=self.target_jobs, breaks=break_lock)
         world = World(
             source=self.registry,
@@ -196,7 +201,7 @@ class Wiring(Adapters):
             reader=self.reader,
             writer=self.silent_writer if reads_only else self.writer,
             scans=lambda: self.scans,
-            policies={name: self._settings.policy(name) for name in self._settings.policies},
+            policies=known,
             targets={name: self.target(name) for name in self.target_names},
             exclusive=locks.holding,
             connect=self._connect,
@@ -207,7 +212,7 @@ class Wiring(Adapters):
             switch_s=self._settings.timeouts.switch_s,
             held_back=self.outbox.holds,
         )
-        if any(isinstance(who, Identity) for who in self.all_signatories):
+        if any(isinstance(who, Identity) for policy in every for who in policy.signed_by):
             # Last: two threads that import the same thing could wait for each other.
             self._verifier.prepare()
             if worker.begun() is not None:

@@ -20,6 +20,7 @@ from imagepipe.model.manifest import Manifest
 from imagepipe.model.promotion import GateVerdict, PromotionPlan, Terms
 from imagepipe.model.reference import Reference
 from imagepipe.model.scan import ScanReport, ScanStatus, Vulnerability, Waiver
+from imagepipe.promote.gates import image_gates
 from imagepipe.promote.plan import make_plan
 from imagepipe.promote.record import apply
 from imagepipe.promote.saved import SavedPlan, fingerprints
@@ -433,3 +434,10 @@ def test_every_setting_of_a_policy_makes_it_another(change: dict[str, object]) -
 def _with_image(small: Small) -> Small:
     small.image()
     return small
+
+
+def test_what_is_asked_of_an_image_alone_leaves_time_and_people_out() -> None:
+    small = Small(policy=replace(PROD, freezes=(Freeze(YESTERDAY, datetime(2026, 2, 1, tzinfo=UTC), "holidays"),)))
+    digest = small.image().digest
+    asked = image_gates(TAGGED.repository.pin(digest), digest, small.policy, small.world())
+    assert [(gate.gate, gate.passed) for gate in asked] == [("signature (prod)", True), ("rejection (prod)", True)]
