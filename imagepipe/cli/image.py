@@ -10,7 +10,7 @@ import typer
 from imagepipe.cli.command import command
 from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
-from imagepipe.errors import VerificationError
+from imagepipe.errors import RefusedError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +134,10 @@ def sign(session: Session, image: Image) -> None:
 
 
 def digest(session: Session, image: Image) -> None:
-    """Show the index, manifest and image id digests, named apart."""
+    """Show the index, manifest and image id digests, named apart.
+
+    An artifact that is no image has a manifest only.
+    """
     from imagepipe.model.manifest import Index
 
     wiring = session.wiring(session.settings())
@@ -151,8 +154,10 @@ def digest(session: Session, image: Image) -> None:
     }
     lines = [f"image      {pinned}"] + ([f"index      {index}"] if index else [])
     for one in platforms:
-        lines.append(clean(f"manifest   {one['manifest']}  {one['platform']}"))
-        lines.append(clean(f"image id   {one['image_id']}  {one['platform']}"))
+        what = one["platform"] or f"{one['artifact_type']}: no image"
+        lines.append(clean(f"manifest   {one['manifest']}  {what}"))
+        if one["image_id"]:
+            lines.append(clean(f"image id   {one['image_id']}  {what}"))
     session.answer(document, "\n".join(lines))
 
 
@@ -191,13 +196,20 @@ def tree(session: Session, image: Image) -> None:
     session.answer({"schema": "imagepipe.tree/v1", "image": str(pinned), "attached": entries}, "\n".join(lines))
 
 
-def _platforms(pinned: Pinned, manifest: Manifest | Index, wiring: Wiring) -> list[dict[str, str]]:
+def _platforms(pinned: Pinned, manifest: Manifest | Index, wiring: Wiring) -> list[dict[str, str | None]]:
+    from imagepipe.model import media
     from imagepipe.model.manifest import ImageConfig, Index
 
     if isinstance(manifest, Index):
         children = (pinned.repository.pin(child.digest) for child in manifest.manifests)
         return [entry for child in children for entry in _platforms(child, wiring.registry.manifest(child), wiring)]
-    config = ImageConfig.parse(wiring.registry.blob(pinned.repository, manifest.config))
+    if manifest.config.media_type not in media.IMAGE_CONFIGS:
+        kind = manifest.artifact_type or manifest.config.media_type
+        return [{"platform": None, "manifest": str(manifest.digest), "image_id": None, "artifact_type": kind}]
+    try:
+        config = ImageConfig.parse(wiring.registry.blob(pinned.repository, manifest.config))
+    except RefusedError as error:
+        raise error.doing(f"read the config of {pinned}") from error
     return [{"platform": str(config.platform), "manifest": str(manifest.digest), "image_id": str(manifest.image_id)}]
 
 

@@ -13,6 +13,13 @@ DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 # Source: distribution docs/spec/manifest-v2-1.md, signed
 DOCKER_SCHEMA_1: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
+# What a runtime can start; any other config makes the manifest an artifact, whose config is no image id.
+# Source: OCI image-spec v1.1 manifest.md "Guidelines for Artifact Usage"; distribution docs/spec/manifest-v2-2.md
+IMAGE_CONFIGS: Final = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+
 MANIFEST_TYPES: Final = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES: Final = (OCI_INDEX, DOCKER_LIST)
 # An OCI manifest answers 404 where its type is not accepted: always send all four.

@@ -1,5 +1,7 @@
 """What `verify` and `tree` answer: all that a policy asks of an image itself, and nothing of what is not there."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,3 +67,20 @@ def test_an_answer_names_every_question_that_was_asked(box: Box, cli: Cli, image
     ]
     assert all(one["passed"] for one in document["gates"])
     assert [one["predicate_type"] for one in document["proofs"]] == ["https://sigstore.dev/cosign/sign/v1"]
+
+
+def test_an_artifact_has_no_image_id_and_no_platform(box: Box, cli: Cli) -> None:
+    image = hand_made("chart", oci=True)
+    manifest = json.loads(image.manifest)
+    manifest["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
+    pinned = box.registry.push("es-sandbox/verified/chart", "1", replace(image, manifest=json.dumps(manifest).encode()))
+    (one,) = cli.run("digest", pinned, "--json").ok().json()["platforms"]
+    assert one == {
+        "platform": None,
+        "manifest": pinned.partition("@")[2],
+        "image_id": None,
+        "artifact_type": "application/vnd.cncf.helm.config.v1+json",
+    }
+    told = cli.run("digest", pinned).ok().out
+    assert "helm.config.v1+json: no image" in told
+    assert "image id" not in told
