@@ -13,11 +13,12 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from imagepipe.errors import NotFoundError, SettingsError
 from imagepipe.problems import Key, annotation_at, did_you_mean, dotted, known_keys
@@ -114,7 +115,9 @@ def read_toml(path: Path, shown_as: str) -> Layer:
         text = raw.decode("utf-8-sig")
         values = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise NotFoundError(f"{shown_as}: no such file", hint="check --config, or leave it out") from error
+        raise NotFoundError(
+            f"{shown_as}: no such file", hint="check --config or IMAGEPIPE_CONFIG, or leave it out"
+        ) from error
     except OSError as error:
         raise SettingsError(f"{shown_as}: cannot be read: {error.strerror}", hint="check its permissions") from error
     except UnicodeDecodeError as error:
@@ -201,7 +204,9 @@ def foreign_layer(environ: Mapping[str, str], base: Path, *, is_host: Callable[[
             target["cert_path"] = environ.get("DOCKER_CERT_PATH") or "~/.docker"
         values["targets"] = {"env": target}
         places["targets", "env", "host"] = "DOCKER_HOST"
-        places["targets", "env", "cert_path"] = "DOCKER_CERT_PATH"
+        places["targets", "env", "cert_path"] = (
+            "DOCKER_CERT_PATH" if environ.get("DOCKER_CERT_PATH") else "DOCKER_TLS_VERIFY"
+        )
     return Layer("environment", values, base, lambda key: places.get(key, "environment"))
 
 
@@ -274,6 +279,11 @@ def _refuse_likely(model: type[BaseModel], name: str, key: tuple[str, ...]) -> N
 
 
 def _parsed(name: str, text: str, kind: Any) -> Any:
+    if kind in (bool, int, float):
+        # A variable holds text, whatever it is meant as; what cannot be meant is refused with all else.
+        with suppress(ValidationError):
+            return TypeAdapter(kind).validate_python(text)
+        return text
     if get_origin(kind) not in (list, dict) and not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return text
     try:

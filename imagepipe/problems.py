@@ -116,10 +116,13 @@ def _sentence(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     if kind in ("literal_error", "enum"):
         return _choice(str(detail["ctx"]["expected"]), value)
     if kind in _EXPECTED:
+        if _EXPECTED[kind] == "a whole number" and isinstance(value, float):
+            return "must be a whole number, without a decimal point"
         quotes = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
         return f"must be {_EXPECTED[kind]}, not {_KINDS.get(type(value), 'something else')}{quotes}"
     message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-    return message.replace("List should have", "must have").replace("Dictionary should have", "must have")
+    message = message.replace("List should have", "must have").replace("Dictionary should have", "must have")
+    return message.replace(" after validation", "")
 
 
 def _choice(expected: str, value: object) -> str:

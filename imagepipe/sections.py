@@ -7,13 +7,23 @@
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from imagepipe.errors import InputError
 from imagepipe.model.host import TargetKind
-from imagepipe.model.reference import PORT, Repository
+from imagepipe.model.reference import HOST, PORT, Repository
 
 __all__ = [
     "ApprovalSettings",
@@ -37,6 +47,9 @@ __all__ = [
 # Source: Docker's DOCKER_HOST; a VCH listens on tcp with TLS, an engine on either.
 _HOST_PATTERN: Final = re.compile(rf"tcp://[^\s/@]+:{PORT}/?|unix:///\S+")
 _URL: Final = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
+# Source: RFC 3339 section 5.6. pydantic would take a number, also as text, for seconds since 1970.
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME: Final = re.compile(rf"{_DAY.pattern}[Tt ]\d{{2}}:\d{{2}}.*(?:[Zz]|[+-]\d{{2}}:?\d{{2}})")
 
 
 def _registry(value: str) -> str:
@@ -63,13 +76,35 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
-Registry = Annotated[str, AfterValidator(_registry)]
-Host = Annotated[str, AfterValidator(_host)]
+def _day(value: Any) -> Any:
+    if isinstance(value, int | float) or (isinstance(value, str) and not _DAY.fullmatch(value)):
+        raise ValueError("must be a date, as in 2026-03-01")
+    return value
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, int | float) or (isinstance(value, str) and not _TIME.fullmatch(value)):
+        raise ValueError("must be a time with its zone, as in 2026-03-01T14:00:00+01:00")
+    return value
+
+
+def _text(pattern: str, **more: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", **more})
+
+
+Registry = Annotated[str, AfterValidator(_registry), _text(HOST)]
+Host = Annotated[str, AfterValidator(_host), _text(_HOST_PATTERN.pattern)]
+# What a file says is taken as it stands there: "no" in quotes is no `false`, and `true` is no number.
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Day = Annotated[date, BeforeValidator(_day), _text(_DAY.pattern, format="date")]
+Time = Annotated[AwareDatetime, BeforeValidator(_time), _text(_TIME.pattern, format="date-time")]
 PredicateType = Annotated[str, Field(min_length=1, max_length=300)]
 GroupMembers = Annotated[list[str], Field(min_length=1)]
-Url = Annotated[str, AfterValidator(_url)]
+Url = Annotated[str, AfterValidator(_url), _text(_URL.pattern)]
 # A day: longer is a typing error.
-Seconds = Annotated[float, Field(gt=0, le=86400)]
+Seconds = Annotated[Number, Field(gt=0, le=86400)]
 
 
 class Section(BaseModel):
@@ -80,6 +115,8 @@ class Section(BaseModel):
 
 class HarborSettings(Section):
     """How Harbor is reached, and as whom."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["password", "password_file"]}})
 
     url: Url | None = Field(
         default=None,
@@ -106,11 +143,18 @@ class BuildSettings(Section):
         default="unix:///var/run/docker.sock",
         description="The Docker Engine that builds. Source: dockerd's default socket.",
     )
-    jobs: int = Field(default=2, ge=1, le=64, description="Builds, pulls and members handled at once (count).")
+    jobs: Count = Field(default=2, ge=1, le=64, description="Builds, pulls and members handled at once (count).")
 
 
 class SigningSettings(Section):
     """How images are signed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"mode": {"const": "key"}}, "required": ["mode"]},
+            "then": {"anyOf": [{"required": ["key"]}, {"required": ["public_key"]}]},
+        }
+    )
 
     mode: Literal["keyless", "key", "none"] = Field(
         default="keyless", description="keyless: public or private Sigstore; key: a key pair; none: unsigned."
@@ -128,6 +172,8 @@ class SigningSettings(Section):
 
 class TargetSettings(Section):
     """A host that images are promoted to."""
+
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"pin": ["cert_path"]}})
 
     kind: TargetKind = Field(description="vch or docker; checked against what answers. No default.")
     host: Host = Field(description="tcp://host:port or unix:///path. No default.")
@@ -156,6 +202,14 @@ class TargetSettings(Section):
 class SignerSettings(Section):
     """One who may sign: an identity with its issuer, or a key."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["key"]},
+            "then": {"maxProperties": 1},
+            "else": {"required": ["identity", "issuer"]},
+        }
+    )
+
     identity: str | None = Field(default=None, min_length=1, description="Certificate subject, exact: e-mail or URI.")
     issuer: str | None = Field(default=None, min_length=1, description="The OIDC issuer that vouched for it, exact.")
     key: Path | None = Field(default=None, description="PEM public key.")
@@ -174,7 +228,7 @@ class WaiverSettings(Section):
 
     cve: str = Field(min_length=1, description="The finding's name, such as CVE-2026-1234. No default.")
     owner: str = Field(min_length=1, description="Who answers for it. No default.")
-    until: date = Field(description="The last day that it holds, in UTC (YYYY-MM-DD). No default.")
+    until: Day = Field(description="The last day that it holds, in UTC (YYYY-MM-DD). No default.")
 
 
 class ProvenanceSettings(Section):
@@ -190,7 +244,7 @@ class SoakSettings(Section):
     targets: list[str] = Field(
         min_length=1, description="Names in [targets] or [groups], each target of which counts. No default."
     )
-    hours: float = Field(
+    hours: Number = Field(
         gt=0,
         le=8760,
         description="The image's digest must have been promoted there at least so long ago (h), and not rolled back "
@@ -201,8 +255,8 @@ class SoakSettings(Section):
 class FreezeSettings(Section):
     """A time in which nothing new is promoted; a rollback is."""
 
-    since: AwareDatetime = Field(alias="from", description="Its first moment, with a time zone. No default.")
-    until: AwareDatetime = Field(description="The first moment after it, with a time zone. No default.")
+    since: Time = Field(alias="from", description="Its first moment, with a time zone. No default.")
+    until: Time = Field(description="The first moment after it, with a time zone. No default.")
     why: str = Field(min_length=1, description="What operators are told. No default.")
 
     @model_validator(mode="after")
@@ -219,7 +273,7 @@ class ApprovalSettings(Section):
         min_length=1,
         description="Who may approve; never who made the plan, signed the image or carries the plan out. No default.",
     )
-    count: int = Field(default=1, ge=1, description="How many of them must (count).")
+    count: Count = Field(default=1, ge=1, description="How many of them must (count).")
 
     @model_validator(mode="after")
     def _enough(self) -> "ApprovalSettings":
@@ -236,14 +290,14 @@ class PolicySettings(Section):
     max_severity: Literal["none", "low", "medium", "high", "critical"] | None = Field(
         default=None, description="Worst finding allowed by Harbor's scan; default: no gate."
     )
-    only_fixable: bool = Field(
+    only_fixable: Flag = Field(
         default=False, description="Whether only findings count that a newer package would mend."
     )
-    max_scan_age_days: float | None = Field(
+    max_scan_age_days: Number | None = Field(
         default=None, gt=0, le=3650, description="How old the scan may be (days); default: any age."
     )
     waivers: list[WaiverSettings] = Field(default=[], description="Findings that somebody answers for, by CVE.")
-    require_provenance: bool = Field(default=False, description="Whether SLSA provenance by one of them is needed too.")
+    require_provenance: Flag = Field(default=False, description="Whether SLSA provenance by one of them is needed too.")
     provenance: ProvenanceSettings | None = Field(
         default=None, description="What that provenance must say, and so that it is needed; default: anything."
     )

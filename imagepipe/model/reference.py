@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from imagepipe.errors import InputError
 from imagepipe.model.digest import Digest
 
-__all__ = ["CARRIER", "PORT", "Pinned", "Reference", "Repository"]
+__all__ = ["CARRIER", "HOST", "PATH", "PORT", "Pinned", "Reference", "Repository"]
 
 # Source: OCI distribution-spec v1.1 "Pulling manifests" (names and tags); distribution reference/regexp.go (hosts).
-_PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+PATH = rf"{_PART}(?:/{_PART})*"
+_PATH = re.compile(PATH)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # Source: RFC 1035 section 2.3.4: no part of a host's name is longer than 63, and none is empty.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # How a port is spelled: 0 to 65535, with zeros in front of it or without.
 PORT = r"0*(?:[1-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::{PORT})?")
+HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::{PORT})?"
+_HOST = re.compile(HOST)
 _MAX_NAME_CHARS = 255
 # How a carrier tag is spelled, see `Pinned.carrier`.
 CARRIER = re.compile(r"imagepipe-[0-9a-f]{32}")

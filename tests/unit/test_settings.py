@@ -216,7 +216,7 @@ def test_every_problem_is_listed_with_file_line_and_suggestion(home: Home) -> No
         "imagepipe.toml:10: targets.prod-a.kind: must be 'vch' or 'docker', not 'vhc'; did you mean 'vch'?",
         "imagepipe.toml:11: targets.prod-a.host: must be tcp://host:port or unix:///path",
         "imagepipe.toml:13: policies.prod.signed_by.0: must have either `identity` and `issuer`, or `key`",
-        "imagepipe.toml:15: policies.none.signed_by: must have at least 1 item after validation, not 0",
+        "imagepipe.toml:15: policies.none.signed_by: must have at least 1 item, not 0",
         "imagepipe.toml:17: timeouts.read_s: must be greater than 0",
     ]
 
@@ -626,3 +626,47 @@ def test_a_pin_that_can_never_hold_is_refused(home: Home, line: str, said: str) 
     home.write(f'[targets.a]\nkind = "vch"\nhost = "tcp://a:2376"\n{line}\n')
     with pytest.raises(SettingsError, match=said):
         home.load()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('build.jobs = "2"', "build.jobs: must be a whole number, not text"),
+        ("build.jobs = 2.0", "build.jobs: must be a whole number, without a decimal point"),
+        ("build.jobs = true", "build.jobs: must be a whole number, not true or false"),
+        ('timeouts.read_s = "5"', "timeouts.read_s: must be a number, not text"),
+        ('policies.p = {signed_by = [{key = "k"}], require_provenance = "no"}', "must be true or false, not text"),
+        ('policies.p = {signed_by = [{key = "k"}], only_fixable = 1}', "must be true or false, not a number"),
+        ('policies.p = {signed_by = [{key = "k"}], waivers = [{cve = "c", owner = "o", until = 0}]}', "must be a date"),
+        (
+            'policies.p = {signed_by = [{key = "k"}], freeze = [{from = 1, until = 2026-01-02T00:00:00Z, why = "w"}]}',
+            "must be a time with its zone",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_in_a_file(home: Home, line: str, said: str) -> None:
+    home.write(f"{line}\n")
+    with pytest.raises(SettingsError) as refused:
+        home.load()
+    assert said in refused.value.message
+    assert "imagepipe.toml:1: " in refused.value.message
+
+
+def test_a_variable_holds_text_whatever_it_is_meant_as(home: Home) -> None:
+    home.write('policies.p = {signed_by = [{key = "k"}], require_provenance = true}\n')
+    settings = home.load(
+        IMAGEPIPE_BUILD__JOBS="5", IMAGEPIPE_TIMEOUTS__LOCK_S="0.5", IMAGEPIPE_POLICIES__P__REQUIRE_PROVENANCE="false"
+    )
+    assert (settings.build.jobs, settings.timeouts.lock_s) == (5, 0.5)
+    assert settings.policies["p"].require_provenance is False
+    with pytest.raises(SettingsError, match=r"^IMAGEPIPE_BUILD__JOBS: build\.jobs: must be a whole number, not text$"):
+        home.load(IMAGEPIPE_BUILD__JOBS="many")
+
+
+def test_the_variable_that_turned_tls_on_is_told(home: Home) -> None:
+    def origin(**variables: str) -> str:
+        settings = home.load(DOCKER_HOST="tcp://vch-a.example:2376", **variables)
+        return settings.origin("targets", "env", "cert_path")
+
+    assert origin(DOCKER_TLS_VERIFY="1") == "DOCKER_TLS_VERIFY"
+    assert origin(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/x") == "DOCKER_CERT_PATH"

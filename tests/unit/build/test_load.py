@@ -154,7 +154,7 @@ def test_no_pipelines_at_all_is_not_found(tmp_path: Path) -> None:
         ("contxt: x", "", "4:10: build.contxt: unknown key; did you mean 'context'?"),
         ("context: context, args: {A: 1.10}", "", "4:35: build.args.A: must be text, not a number; put it in quotes"),
         ("context: context", "tags: latest\n", "5:1: tags: must be a list, not text"),
-        ("context: context", "tags: []\n", "5:1: tags: must have at least 1 item after validation, not 0"),
+        ("context: context", "tags: []\n", "5:1: tags: must have at least 1 item, not 0"),
         ("context: context, builder: buildkit", "", "4:28: build.builder: must be 'auto', 'engine' or 'buildx', not"),
         ("context: context", 'tags: [ok, "{versoin}"]\n', "5:12: tags.1: unknown variable {versoin} in '{versoin}'"),
         ("context: context", 'tags: ["{version} x"]\n', "5:8: tags.0: '{version} x' makes no tag: use at most 128"),
