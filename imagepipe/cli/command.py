@@ -16,7 +16,7 @@ import typer
 from imagepipe.cli.session import Session
 from imagepipe.errors import ImagepipeError, InterruptedByUserError, PermissionRefusedError, UsageError
 
-__all__ = ["Failure", "command"]
+__all__ = ["EVERYWHERE", "Failure", "command"]
 
 # Enough for a request that is nearly answered, and for removing a probe's container; a build or pull is hung up on.
 _GRACE_S = 3.0
@@ -29,6 +29,8 @@ _COMMON: dict[str, Any] = {
     "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Also what the other side prints.")],
     "progress": Annotated[str, typer.Option("--progress", help="auto, plain or none.")],
 }
+# How the flags that every command has are spelled.
+EVERYWHERE = ("--json", "--config", "-c", "--quiet", "-q", "--verbose", "-v", "--progress")
 _DEFAULTS: dict[str, Any] = {"as_json": False, "config": None, "quiet": False, "verbose": False, "progress": "auto"}
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from imagepipe import __version__
-from imagepipe.cli.command import Failure
+from imagepipe.cli.command import EVERYWHERE, Failure
 from imagepipe.cli.session import Session
 from imagepipe.errors import ImagepipeError, InterruptedByUserError, UsageError
 
@@ -115,7 +115,7 @@ def _unexpected(session: Session, error: Exception, argv: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(f"{said}\n")
             return UsageError.exit_code
-        wrong = UsageError(said, hint="see `imagepipe --help`, or `imagepipe COMMAND --help`")
+        wrong = UsageError(said, hint=_way_out(error))
         session.fail(wrong)
         return wrong.exit_code
     if {"-v", "--verbose"} & set(argv):
@@ -127,6 +127,16 @@ def _unexpected(session: Session, error: Exception, argv: list[str]) -> int:
         )
     )
     return ImagepipeError.exit_code
+
+
+def _way_out(error: Exception) -> str:
+    """Returns where the command that was misspelled is explained."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "imagepipe"
+    option = getattr(error, "option_name", None)
+    if option in EVERYWHERE and hasattr(getattr(context, "command", None), "commands"):
+        return f"write it behind the command: {path} COMMAND {option}"
+    return f"see `{path} --help`"
 
 
 # typer carries its own click; this is the root of the errors by which it refuses a command line.

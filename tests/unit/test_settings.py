@@ -665,7 +665,7 @@ def test_a_variable_holds_text_whatever_it_is_meant_as(home: Home) -> None:
 
 def test_the_variable_that_turned_tls_on_is_told(home: Home) -> None:
     def origin(**variables: str) -> str:
-        settings = home.load(DOCKER_HOST="tcp://vch-a.example:2376", **variables)
+        settings = home.load({"DOCKER_HOST": "tcp://vch-a.example:2376", **variables})
         return settings.origin("targets", "env", "cert_path")
 
     assert origin(DOCKER_TLS_VERIFY="1") == "DOCKER_TLS_VERIFY"

@@ -190,6 +190,23 @@ def test_the_schemas_are_published(name: str, capsys: pytest.CaptureFixture[str]
     assert "$schema" in json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["--json", "status"], "write it behind the command: imagepipe COMMAND --json"),
+        (["sandbox", "-c", "x", "status", "--json"], "write it behind the command: imagepipe sandbox COMMAND -c"),
+        (["--nope", "--json"], "see `imagepipe --help`"),
+        (["verify", "--json"], "see `imagepipe verify --help`"),
+        (["member", "ad", "--json"], "see `imagepipe member --help`"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_answered_with_where_it_is_explained(
+    argv: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(argv) == 2
+    assert error_of(capsys)["hint"] == hint
+
+
 def test_an_unknown_schema_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema", "piepline"]) == 2
     assert "hint" in capsys.readouterr().err
