@@ -133,7 +133,7 @@ def _robot(facts: Facts) -> Iterator[Cause]:
     robot = facts.robot
     if robot is None:
         return
-    renew = f"imagepipe robot rotate {facts.image.project} {robot.name} --out FILE"
+    renew = f"imagepipe robot rotate {robot.project or '/'} {robot.name} --out FILE"
     if robot.disabled:
         yield Cause("robot_disabled", f"robot {robot.login} is switched off", renew)
     elif robot.expires_at is not None and robot.expired(facts.now):

@@ -188,7 +188,10 @@ def _values(template: str, pipeline: Pipeline, revision: SourceRevision | None) 
     for name in sorted(used(template)):
         value = values.get(name)
         if value is None and revision is None:
-            raise InputError(f"{{{name}}} has no value: not in a git work tree", hint="commit it to git, or give --tag")
+            raise InputError(
+                f"{{{name}}} has no value: not in a git work tree with a commit, or git is not installed",
+                hint="commit it to git, install git if it is missing, or give --tag",
+            )
         if not value:
             raise InputError(f"{{{name}}} has no value here", hint="check out a branch, or use {sha} or {version}")
         filled[name] = value

@@ -106,7 +106,7 @@ def _rights(name: str, project: Project | None, admin: Administration, caller: C
     held = admin.callers.rights(project)
     ask = f"ask an admin of {name} for it: imagepipe member set {name} {caller.name} --role developer"
     if caller.kind == "robot":
-        ask = f"give it a robot that may: imagepipe robot create {name} NAME --can push,pull"
+        ask = f"give it a robot that may: imagepipe robot create {name} NAME --can push,pull --days 90 --out FILE"
     if _PUSH in held and _PULL in held:
         return Finding("harbor", check, Level.OK, f"{caller.name} may pull and push: run, sign and promote")
     if _PULL in held:
@@ -124,8 +124,7 @@ def _robot(caller: Caller, project: str | None, admin: Administration, now: date
     if robot.expires_at is None:
         return Finding("harbor", "expiry", Level.OK, f"{robot.login} never ends")
     level, words = until(robot.expires_at, now, warn_before=_ROBOT_WARN_BEFORE)
-    where = f"{robot.project} {robot.name}" if robot.project else robot.name
-    hint = f"renew it: imagepipe robot rotate {where} --out FILE"
+    hint = f"renew it: imagepipe robot rotate {robot.project or '/'} {robot.name} --out FILE"
     return Finding("harbor", "expiry", level, f"{robot.login} is {words}", None if level is Level.OK else hint)
 
 

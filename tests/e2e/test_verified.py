@@ -84,3 +84,7 @@ def test_an_artifact_has_no_image_id_and_no_platform(box: Box, cli: Cli) -> None
     told = cli.run("digest", pinned).ok().out
     assert "helm.config.v1+json: no image" in told
     assert "image id" not in told
+
+
+def test_who_verifies_needs_no_key_and_no_identity(box: Box, cli: Cli, image: str) -> None:
+    cli.run("verify", image, config=box.config({"signing.mode": "none"})).ok()

@@ -75,6 +75,12 @@ def under(facts: Facts, **settings: bool | str | int) -> Facts:
             "imagepipe robot rotate es ci --out FILE",
         ),
         (
+            replace(FINE, robot=replace(ROBOT, project=None, disabled=True)),
+            "robot_disabled",
+            "robot$es+ci is switched off",
+            "imagepipe robot rotate / ci --out FILE",
+        ),
+        (
             replace(FINE, robot=replace(ROBOT, expires_at=NOW - timedelta(days=1))),
             "robot_expired",
             "expired on 2026-02-28",

@@ -101,7 +101,7 @@ def test_a_template_is_fine_or_told_what_is_wrong_with_it(template: str) -> None
     [
         ("{versoin}", REVISION, "unknown variable {versoin} in '{versoin}'; did you mean 'version'?"),
         ("{version", REVISION, "unknown variable {} in '{version'"),
-        ("{version}", None, "{version} has no value: not in a git work tree"),
+        ("{version}", None, "{version} has no value: not in a git work tree with a commit, or git is not installed"),
         ("{branch}", replace(REVISION, branch=None), "{branch} has no value here"),
         ("a b", REVISION, "not a tag: 'a b'"),
         ("imagepipe-{branch}", REVISION, "the tag imagepipe-"),

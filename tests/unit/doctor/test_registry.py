@@ -79,7 +79,9 @@ def test_what_we_may_in_a_project_is_told_with_what_it_is_not_enough_for(
     found = rights(harbor_of(caller, *granted), "es")["rights in es"]
     assert (found.level, said in found.detail) == (level, True)
     if level is not Level.OK:
-        assert ("robot create es" if caller is ROBOT else "member set es gus") in str(found.hint)
+        assert (
+            "robot create es NAME --can push,pull --days 90 --out FILE" if caller is ROBOT else "member set es gus"
+        ) in str(found.hint)
 
 
 def test_a_project_that_is_not_there_fails() -> None:
@@ -98,6 +100,12 @@ def test_a_robot_is_warned_of_a_week_before_it_ends(days: int, level: Level) -> 
     found = rights(harbor)["expiry"]
     assert found.level is level
     assert (found.hint == "renew it: imagepipe robot rotate es ci --out FILE") is (level is Level.WARN)
+
+
+def test_a_robot_of_the_whole_harbor_is_renewed_where_it_is() -> None:
+    harbor = harbor_of(Caller("robot$all", "robot"))
+    harbor.add_robot("all", None, "repository:pull", expires_at=NOW + timedelta(days=1))
+    assert rights(harbor)["expiry"].hint == "renew it: imagepipe robot rotate / all --out FILE"
 
 
 def test_a_robot_that_never_ends_is_well_and_one_that_is_hidden_is_noted() -> None:
