@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from imagepipe.cli.command import command
 from imagepipe.cli.session import Session
-from imagepipe.errors import SettingsError
+from imagepipe.errors import NotFoundError, SettingsError
 
 if TYPE_CHECKING:
     from imagepipe.sandbox.world import World
 
 __all__ = ["register"]
+
+# The extra `sandbox`, by name: whoever runs imagepipe from a clone or an image has no registry to get it from.
+_PACKAGES: Final = ("starlette", "uvicorn", "rfc8785")
 
 Directory = Annotated[
     Path | None,
@@ -69,7 +73,10 @@ def status(session: Session, directory: Directory = None) -> None:
 
 def env(session: Session, directory: Directory = None) -> None:
     """Print export lines that point this shell at the sandbox."""
-    variables = dict(_load(directory).environment())
+    try:
+        variables = dict(_load(directory).environment())
+    except NotFoundError as error:
+        raise NotFoundError(error.message, hint=f"run: imagepipe sandbox up{_dir(directory)}") from error
     text = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
     session.answer({"schema": "imagepipe.sandbox-env/v1", "env": variables}, text)
 
@@ -108,11 +115,9 @@ def _extra() -> None:
     Raises:
         SettingsError: They are not.
     """
-    try:
-        import starlette  # noqa: F401 - only to see whether it is there
-        import uvicorn  # noqa: F401 - the same
-    except ImportError as error:
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
         raise SettingsError(
-            f"the sandbox needs packages that are not installed: {error.name}",
-            hint="install them with: pip install 'imagepipe[sandbox]'",
-        ) from error
+            f"the sandbox needs packages that are not installed: {', '.join(missing)}",
+            hint=f"install them where imagepipe is installed: pip install {' '.join(missing)}",
+        )

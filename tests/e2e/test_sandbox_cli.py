@@ -104,7 +104,9 @@ def test_logs_of_one_process_and_of_all(box: Box, cli: Cli) -> None:
 def test_where_there_is_no_sandbox_every_command_says_so(cli: Cli, folder: Path) -> None:
     nowhere = ("--dir", str(folder / "none"))
     assert cli.run("sandbox", "status", *nowhere, "--json").ok().json()["state"] == "down"
-    cli.run("sandbox", "env", *nowhere, "--json").fails(4, "no sandbox is up", hint="sandbox up", kind="not_found")
+    cli.run("sandbox", "env", *nowhere, "--json").fails(
+        4, "no sandbox is up", hint=f"sandbox up {' '.join(nowhere)}$", kind="not_found"
+    )
     for _ in range(2):
         assert cli.run("sandbox", "down", *nowhere, "--json").ok().json()["was_up"] is False
     assert not (folder / "none").exists()

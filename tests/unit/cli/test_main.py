@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,13 @@ def test_an_unknown_progress_is_usage(
     monkeypatch.setenv("IMAGEPIPE_REGISTRY", "vic.example")
     assert run(["digest", "es-sandbox/hello:1", "--progress", "fancy"]) == 2
     assert "auto, plain or none" in capsys.readouterr().err
+
+
+def test_a_sandbox_without_its_packages_names_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagepipe.cli.sandbox.find_spec", lambda _: None)
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    wanted = {one.partition(">=")[0] for one in project["optional-dependencies"]["sandbox"]}
+    assert run(["sandbox", "status", "--json"]) == 3
+    assert set(str(error_of(capsys)["hint"]).partition("pip install ")[2].split()) == wanted
