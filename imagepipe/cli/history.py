@@ -172,10 +172,7 @@ def history(session: Session, name: Named) -> None:
     broken = [*(f"{chain.target}: {one}" for chain in found for one in chain.breaks), *odd]
     error = None
     if broken:
-        error = VerificationError(
-            f"the ledger of {repository} is broken: {'; '.join(broken)}",
-            hint="find out who deleted or wrote records in this repository; the registry's audit log says",
-        )
+        error = _broken(repository, broken, believed=bool(signers))
     waiting = tell_waiting(session, wiring, [repository], [target.name for target in targets])
     if not (entries or broken or waiting):
         _check_there(world, repository, digest)
@@ -218,6 +215,18 @@ def reject(
     for other in done.elsewhere:
         session.warn(f"{other} is the same image, and is not rejected by that: reject it, too")
     session.answer(document, str(done.image))
+
+
+def _broken(repository: Repository, told: Sequence[str], *, believed: bool) -> VerificationError:
+    if not believed:
+        return VerificationError(
+            f"nothing of {repository} can be verified, for no policy is configured: {'; '.join(told)}",
+            hint="add [policies.NAME] with signed_by to imagepipe.toml, and name it as the targets' policy",
+        )
+    return VerificationError(
+        f"the ledger of {repository} is broken: {'; '.join(told)}",
+        hint="find out who deleted or wrote records in this repository; the registry's audit log says",
+    )
 
 
 def rollback_document(

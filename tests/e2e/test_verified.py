@@ -88,3 +88,11 @@ def test_an_artifact_has_no_image_id_and_no_platform(box: Box, cli: Cli) -> None
 
 def test_who_verifies_needs_no_key_and_no_identity(box: Box, cli: Cli, image: str) -> None:
     cli.run("verify", image, config=box.config({"signing.mode": "none"})).ok()
+
+
+def test_without_a_policy_nobody_is_suspected(box: Box, cli: Cli, image: str) -> None:
+    cli.run("reject", image, "--reason", "loses sessions", "--yes").ok()
+    trustless = box.config({"policies": None, **{f"targets.{name}.policy": None for name in box.document["targets"]}})
+    run = cli.run("history", image.partition("@")[0], "--json", config=trustless)
+    error = run.fails(6, "no policy is configured", hint="policies.NAME", schema="imagepipe.history/v1")["error"]
+    assert "broken" not in error["message"]
