@@ -8,6 +8,8 @@ import io
 import os
 import signal
 import sys
+import time
+from types import FrameType
 
 __all__ = ["main"]
 
@@ -18,6 +20,12 @@ _OBJECTS_BETWEEN_LOOKS = 50_000
 _PROVING = ("promote", "rollback", "verify")
 # What they and their worker take long to import: once, before they part.
 _BOTH = ("pydantic.main", "pydantic.types")
+# A cancelled job, a terminal that is closed.
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Whoever stops a job often says so twice in a breath: make, npm and docker pass on what the terminal tells all of them.
+# That long the second word changes nothing, or it would stop what lets go of locks on targets. GitHub's runner says it
+# again after 7.5 s, and kills 2.5 s later. Source: actions/runner src/Runner.Sdk/ProcessInvoker.cs.
+_SAID_ONCE_S = 5.0
 
 
 def main() -> None:
@@ -49,8 +57,7 @@ def main() -> None:
         _interrupted()
         return
 
-    # What cancels a CI job: it ends as with Ctrl-C, and lets go what it holds on targets.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _heed_signals()
     code = run(sys.argv[1:])
     if proving:
         worker.end()
@@ -65,6 +72,23 @@ def _ready_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 # as long as we live
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what a terminal cannot show is no failure
+
+
+def _heed_signals() -> None:
+    """Lets what cancels a job end it as Ctrl-C does, and let go what it holds; what is ignored stays so."""
+    said_at = -_SAID_ONCE_S
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal said_at
+        del number, frame
+        now = time.monotonic()
+        if now - said_at >= _SAID_ONCE_S:
+            said_at = now
+            raise KeyboardInterrupt
+
+    for number in _STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def _interrupted() -> None:

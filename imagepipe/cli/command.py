@@ -65,7 +65,10 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
                 _check_text("--reason", kwargs.get("reason"))
                 function(session, *args, **kwargs)
 
-            code = _guard(session, work, partial(_explained, session, name, about))
+            try:
+                code = _guard(session, work, partial(_explained, session, name, about))
+            except KeyboardInterrupt as late:  # all that there was to say is said
+                raise Failure(InterruptedByUserError.exit_code) from late
             if code:
                 raise Failure(code)
 

@@ -89,7 +89,11 @@ class SharedLocks:
                 yield Held(tuple(attempt.broken), attempt.failed)
             finally:
                 attempt.over = True
-                self._release(attempt, list(attempt.taken))
+                try:
+                    self._release(attempt, list(attempt.taken))
+                except KeyboardInterrupt:  # first of all let go: from elsewhere nobody else can
+                    self._release(attempt, list(attempt.taken))
+                    raise
 
     def _take_all(self, attempt: _Attempt) -> None:
         """Takes every lock at once; where one is held, those after it are let go until it is free.

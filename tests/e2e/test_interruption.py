@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -91,3 +92,31 @@ def test_ctrl_c_in_a_promotion_or_a_cancelled_job_is_exit_130_and_lets_go(
     run.fails(130, "interrupted", kind="interrupted")
     assert json.loads(run.out)["error"]["exit_code"] == 130
     assert box.host("vch-a").get("/v1.25/volumes/imagepipe-lock").status_code == 404
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.3])
+def test_a_promotion_that_is_stopped_twice_in_a_breath_lets_go_all_the_same(box: Box, cli: Cli, pause_s: float) -> None:
+    pinned = box.registry.push("es-sandbox/halted-twice", "1", hand_made(f"halted twice, {pause_s} s apart"))
+    cli.run("sign", pinned).ok()
+    targets = ("vch-a", "vch-b", "engine-a")
+
+    def stop(child: "subprocess.Popen[str]") -> None:
+        child.send_signal(signal.SIGINT)
+        time.sleep(pause_s)
+        child.send_signal(signal.SIGTERM)
+
+    to = [word for name in targets for word in ("--to", name)]
+    argv = ("promote", pinned, *to, "--yes", "--progress", "plain", "--json")
+    with box.registry_faults(rules=[SLOW_TO_STORE]):
+        cli.disturbed(*argv, when=r"^ok promote ", act=stop).fails(130, "interrupted", kind="interrupted")
+    assert [name for name in targets if box.host(name).get("/v1.25/volumes/imagepipe-lock").status_code != 404] == []
+
+
+def test_a_terminal_that_is_closed_ends_a_promotion_as_ctrl_c_does(box: Box, cli: Cli) -> None:
+    pinned = box.registry.push("es-sandbox/hung-up", "1", hand_made("hung-up"))
+    cli.run("sign", pinned).ok()
+    argv = ("promote", pinned, "--to", "engine-a", "--yes", "--progress", "plain", "--json")
+    with box.registry_faults(rules=[SLOW_TO_STORE]):
+        run = cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGHUP)
+    run.fails(130, "interrupted", kind="interrupted")
+    assert box.host("engine-a").get("/v1.25/volumes/imagepipe-lock").status_code == 404

@@ -251,3 +251,14 @@ def test_a_sandbox_without_its_packages_names_them(
     wanted = {one.partition(">=")[0] for one in project["optional-dependencies"]["sandbox"]}
     assert run(["sandbox", "status", "--json"]) == 3
     assert set(str(error_of(capsys)["hint"]).partition("pip install ")[2].split()) == wanted
+
+
+def test_ctrl_c_while_the_command_line_is_read_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(typer.core.TyperGroup, "invoke", pressed)
+    assert run(["digest", "a/b:1", "--json"]) == 130
+    assert error_of(capsys)["kind"] == "interrupted"

@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,6 +222,23 @@ def test_locks_end_with_an_error_and_with_ctrl_c(yard: Yard) -> None:
         with pytest.raises(error), yard.machine().holding([A, B]):
             raise error
         assert yard.holders() == []
+
+
+def test_ctrl_c_while_locks_are_let_go_lets_go_first(yard: Yard) -> None:
+    seen: list[str] = []
+    machine = yard.machine()
+    release = machine._release
+
+    def interrupted(attempt: _Attempt, hosts: Sequence[str]) -> None:
+        seen.append("asked")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        release(attempt, hosts)
+
+    machine._release = interrupted  # type: ignore[method-assign] # in its thread nobody can press a key
+    with pytest.raises(KeyboardInterrupt), machine.holding([A, B]):
+        pass
+    assert yard.holders() == []
 
 
 def test_a_lock_that_comes_in_after_ctrl_c_is_let_go_again(yard: Yard) -> None:
