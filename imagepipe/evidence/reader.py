@@ -5,7 +5,7 @@
 'EvidenceReader'
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imagepipe import fanout
@@ -13,7 +13,7 @@ from imagepipe.errors import ImagepipeError, NotFoundError, RefusedError, Unsupp
 from imagepipe.evidence.remembering import RememberingReferrers, RememberingVerifier
 from imagepipe.model import media
 from imagepipe.model.digest import Digest
-from imagepipe.model.evidence import Artifact, Bundle, Signatory, VerifiedStatement
+from imagepipe.model.evidence import Artifact, Bundle, Signatory, Statement, VerifiedStatement
 from imagepipe.model.manifest import Descriptor
 from imagepipe.model.reference import Pinned
 from imagepipe.ports import Referrers, Verifier
@@ -104,9 +104,17 @@ class EvidenceReader:
         """Returns every statement of that type about the image by one of the trusted; may be empty."""
         return tuple(self._sift(image, predicate_type, trusted, []))
 
-    def first(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> Proof | None:
+    def first(
+        self,
+        image: Pinned,
+        predicate_type: str,
+        trusted: Sequence[Signatory],
+        *,
+        such: Callable[[Statement], bool] = lambda _: True,
+    ) -> Proof | None:
         """Returns one such statement, or None; reads no further than the first that holds."""
-        return next(self._sift(image, predicate_type, trusted, []), None)
+        found = self._sift(image, predicate_type, trusted, [])
+        return next((proof for proof in found if such(proof.verified.statement)), None)
 
     def require(self, image: Pinned, predicate_type: str, trusted: Sequence[Signatory]) -> Proof:
         """Returns one such statement.

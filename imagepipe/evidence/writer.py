@@ -5,7 +5,9 @@
 'EvidenceWriter'
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from imagepipe.errors import VerificationError
 from imagepipe.evidence.reader import EvidenceReader
@@ -64,6 +66,9 @@ class EvidenceWriter:
     def ensure(self, image: Pinned, subject: Descriptor, statements: Sequence[Statement]) -> tuple[EvidenceResult, ...]:
         """Makes sure that the image carries one statement of each type by our signatory.
 
+        What tells of a build that was asked for otherwise is another statement: the same commit may be built on a
+        branch, and once it is merged again, and a policy may ask for the second.
+
         Returns:
             One result per statement, in order; each was read back from the registry and proven.
         """
@@ -71,7 +76,11 @@ class EvidenceWriter:
         found = {
             statement.predicate_type: proof.attachment.descriptor
             for statement in statements
-            if (proof := self._reader.first(image, statement.predicate_type, (signatory,)))
+            if (
+                proof := self._reader.first(
+                    image, statement.predicate_type, (signatory,), such=partial(_tells_the_same, statement)
+                )
+            )
         }
         kept = {kind: descriptor.digest for kind, descriptor in found.items()}
         missing = [statement for statement in statements if statement.predicate_type not in kept]
@@ -113,3 +122,13 @@ class EvidenceWriter:
             self._referrers.attach(image, subject, bundle.as_artifact(statement.predicate_type, self._clock.now()))
             for statement, bundle in zip(statements, bundles, strict=True)
         ]
+
+
+def _tells_the_same(statement: Statement, found: Statement) -> bool:
+    return bool(_asked(found.predicate) == _asked(statement.predicate))
+
+
+def _asked(predicate: Mapping[str, Any]) -> Any:
+    """Returns what a build was asked for; None in what tells of none. Source: SLSA v1.0 externalParameters."""
+    definition = predicate.get("buildDefinition")
+    return definition.get("externalParameters") if isinstance(definition, Mapping) else None

@@ -6,7 +6,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,12 +38,12 @@ class Git:
     Attributes:
         program: The program's name or path.
         timeout_s: Longest time for one call, in seconds.
-        detached_branch: The branch to tell where none is checked out: CI systems check out a commit.
+        branch_of: Tells the branch of a commit where none is checked out: CI systems check out a commit.
     """
 
     program: str = "git"
     timeout_s: float = _TIMEOUT_S
-    detached_branch: str | None = None
+    branch_of: Callable[[str], str | None] = lambda _: None
 
     def revision(self, path: Path) -> SourceRevision | None:
         """Returns where the work tree round `path` stands; None outside one, without git, or before the first commit.
@@ -64,7 +64,7 @@ class Git:
             url=without_credentials(url) or None if url else None,
             commit=commit,
             committed_at=datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            branch=self._ask(root, "symbolic-ref", "--short", "--quiet", "HEAD") or self.detached_branch,
+            branch=self._ask(root, "symbolic-ref", "--short", "--quiet", "HEAD") or self.branch_of(commit),
             version=re.sub(r"^v(?=\d)", "", version),
             # What git cannot tell, because its index is broken or not ours to read, is not vouched for as clean.
             dirty=self._ask(root, "status", "--porcelain", "--untracked-files=normal") != "",

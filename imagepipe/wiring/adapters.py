@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from imagepipe.errors import SettingsError
@@ -175,7 +175,7 @@ class Adapters:
         from imagepipe.source import ci
         from imagepipe.source.git import Git
 
-        return Git(detached_branch=ci.branch(self._environ))
+        return Git(branch_of=partial(ci.branch, self._environ))
 
     @cached_property
     def reader(self) -> EvidenceReader:

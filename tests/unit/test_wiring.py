@@ -24,7 +24,25 @@ COSIGN_KEY = Path(__file__).parents[1] / "fixtures" / "signing" / "cosign.pub"
     ],
 )
 def test_the_branch_of_a_ci_job_is_known(environ: dict[str, str], branch: str | None) -> None:
-    assert ci_branch(environ) == branch
+    assert ci_branch(environ) == ci_branch(environ, "any") == branch
+
+
+GITHUB = {"GITHUB_REF_TYPE": "branch", "GITHUB_SHA": "a1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "branch"),
+    [
+        ({**GITHUB, "GITHUB_REF_NAME": "main", "GITHUB_REF": "refs/heads/main"}, None),
+        ({**GITHUB, "GITHUB_REF_NAME": "12/merge", "GITHUB_REF": "refs/pull/12/merge"}, "12/merge"),
+        ({"CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": "a1"}, None),
+        ({"BRANCH_NAME": "main", "GIT_COMMIT": "a1"}, None),
+        ({"BRANCH_NAME": "PR-12", "CHANGE_ID": "12", "GIT_COMMIT": "a1"}, "PR-12"),
+        ({"BRANCH_NAME": "main", "GIT_COMMIT": "b2"}, "main"),
+    ],
+)
+def test_the_branch_of_a_ci_job_is_that_of_its_own_commit_alone(environ: dict[str, str], branch: str | None) -> None:
+    assert ci_branch(environ, "b2") == branch
 
 
 @pytest.mark.parametrize(

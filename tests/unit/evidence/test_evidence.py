@@ -55,6 +55,26 @@ def test_running_again_attaches_only_what_is_missing() -> None:
     assert small.registry.calls.count("relist") == 1  # nothing was attached, which would have done it
 
 
+def test_a_build_that_was_asked_for_otherwise_is_another_provenance() -> None:
+    small = Small()
+    manifest = small.registry.add_image(REPOSITORY)
+    image = BARE.pin(manifest.digest)
+
+    def built_on(branch: str, run: int) -> bool:
+        asked = {"externalParameters": {"source": {"branch": branch}}}
+        predicate = {"buildDefinition": asked, "runDetails": {"metadata": {"invocationId": run}}}
+        statement = Statement.about(image, PROVENANCE_PREDICATE, predicate)
+        return small.world().writer.ensure(image, manifest.descriptor, [statement])[0].created
+
+    assert [built_on(*one) for one in (("feature", 1), ("feature", 2), ("main", 3), ("main", 4), ("feature", 5))] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_a_strangers_signature_does_not_spare_ours() -> None:
     small = Small()
     manifest = small.registry.add_image(REPOSITORY)

@@ -220,8 +220,8 @@ def test_credentials_never_leave_a_remotes_url(url: str, clean: str) -> None:
 
 
 def test_a_detached_commit_is_on_the_branch_that_the_ci_job_is_for(tree: WorkTree) -> None:
-    tree.commit("a")
+    commit = tree.commit("a")
     tree.git("checkout", "--quiet", "--detach")
-    found = Git(detached_branch="release").revision(tree.root)
+    found = Git(branch_of={commit: "release"}.get).revision(tree.root)
     assert found is not None
     assert found.branch == "release"
