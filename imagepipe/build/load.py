@@ -6,6 +6,7 @@ True
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,7 +118,7 @@ class _Loader:
             for need in pipeline.needs:
                 beside = _resolved(pipeline.file.parent / f"{need}{_SUFFIX}")
                 if all(need != other.name and beside != other.file for other in found) and _is_file(beside):
-                    found.append(self.load(beside))
+                    found.append(replace(self.load(beside), requested=False))
         return found
 
     def shown(self, path: Path) -> str:

@@ -106,7 +106,7 @@ def resolve_tags(
         pipelines: The images of one run.
         registry: `host` or `host:port`.
         revisions: Where each pipeline's source stands, in the same order.
-        instead: Templates from the command line, which stand in place of the files'.
+        instead: Templates from the command line, which stand in place of the files' of what was asked for.
 
     Raises:
         InputError: Two images claim one tag, or as `tags_of`.
@@ -114,7 +114,8 @@ def resolve_tags(
     claimed: dict[Reference, Pipeline] = {}
     resolved = []
     for pipeline, revision in zip(pipelines, revisions, strict=True):
-        tags = tags_of(pipeline, registry=registry, revision=revision, instead=instead)
+        own = instead if pipeline.requested else ()
+        tags = tags_of(pipeline, registry=registry, revision=revision, instead=own)
         for tag in tags:
             other = claimed.setdefault(tag, pipeline)
             if other is not pipeline:

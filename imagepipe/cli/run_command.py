@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import Failure, command
-from imagepipe.cli.session import Session, error_body
-from imagepipe.errors import ImagepipeError, InputError, PartialError, UsageError
+from imagepipe.cli.reports import Reports, shown_id
+from imagepipe.cli.session import Session, error_body, error_document
+from imagepipe.errors import ImagepipeError, PartialError
 
 if TYPE_CHECKING:
     from imagepipe.build.planning import Planned
@@ -64,31 +64,29 @@ def run(
 ) -> None:
     """Build, push, sign and prove images.
 
-    Prints one line per image: its pinned reference.
+    Prints one line per image that was asked for: its pinned reference. What those need is built, too.
     """
     from imagepipe.build.planning import select
 
-    for file_out in (metadata_file, dotenv):
-        _check_folder(file_out)
-    settings = session.settings(build__jobs=jobs)
-    wiring = session.wiring(settings)
-    pipelines = wiring.pipelines([*(pipeline or ()), *(str(path) for path in file or ())], assign or ())
-    if changed_since is not None:
-        pipelines = _only(session, select(pipelines, changed_since, source=wiring.source_control))
-    wants = {"push": not no_push, "sign": not no_sign and not no_push}
-    outcomes = wiring.run(pipelines, tags=tuple(tag or ()), **wants) if pipelines else ()
-    error = _failure(outcomes)
-    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    reports = Reports(metadata_file, dotenv)
+    reports.begin()
     try:
-        if metadata_file is not None:
-            _write(metadata_file, json.dumps(run_document(outcomes, error), indent=2) + "\n")
-        if dotenv is not None:
-            _write(dotenv, "".join(f"{_variable(one.name)}={one.image}\n" for one in results if one.image))
-        _tell_github(results)
-    except InputError as unwritten:
-        error = error or unwritten  # the images are there, and whoever waits for their names on stdout gets them
-    if results or (session.as_json and not outcomes):
-        text = "\n".join(str(one.image or _image_id(one)) for one in results)
+        wiring = session.wiring(session.settings(build__jobs=jobs))
+        pipelines = wiring.pipelines([*(pipeline or ()), *(str(path) for path in file or ())], assign or ())
+        if changed_since is not None:
+            pipelines = _only(session, select(pipelines, changed_since, source=wiring.source_control))
+        wants = {"push": not no_push, "sign": not no_sign and not no_push}
+        outcomes = wiring.run(pipelines, tags=tuple(tag or ()), **wants) if pipelines else ()
+    except ImagepipeError as early:
+        reports.refused(error_document(early))
+        raise
+    error = _failure(outcomes)
+    unwritten = reports.end(run_document(outcomes, error), outcomes)
+    error = error or unwritten  # the images are there, and whoever waits for their names on stdout gets them
+    made = [(outcome.item, outcome.result) for outcome in outcomes if outcome.result is not None]
+    # What is promoted, signed or put elsewhere is what was asked for, never alone what that stands on.
+    text = "\n".join(shown_id(result) for asked, result in made if asked.requested)
+    if text or (session.as_json and (made or not outcomes)):
         session.answer(run_document(outcomes, error), text)
     if error is not None:
         session.fail(error)  # with --json the error document, where no image was made
@@ -112,18 +110,19 @@ def _only(session: Session, planned: Sequence[Planned]) -> tuple[Pipeline, ...]:
 
 def run_document(outcomes: tuple[Outcome[Pipeline, RunResult], ...], error: ImagepipeError | None) -> dict[str, Any]:
     """Returns `imagepipe.run/v1`; every digest is named for what it is."""
-    images = [_image(outcome.item.name, outcome.result, outcome.error) for outcome in outcomes]
+    images = [_image(outcome.item, outcome.result, outcome.error) for outcome in outcomes]
     document: dict[str, Any] = {"schema": "imagepipe.run/v1", "images": images}
     if error is not None:
         document["error"] = error_body(error)
     return document
 
 
-def _image(name: str, result: RunResult | None, error: ImagepipeError | None) -> dict[str, Any]:
+def _image(pipeline: Pipeline, result: RunResult | None, error: ImagepipeError | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": pipeline.name, "requested": pipeline.requested}
     if result is None:
-        return {"name": name, "image": None, "error": error_body(error) if error else None}
+        return {**told, "image": None, "error": error_body(error) if error else None}
     return {
-        "name": name,
+        **told,
         "image": str(result.image) if result.image else None,
         "tags": [str(tag) for tag in result.tags],
         "index": str(result.index) if result.index else None,
@@ -155,41 +154,3 @@ def _failure(outcomes: tuple[Outcome[Pipeline, RunResult], ...]) -> ImagepipeErr
     if len(errors) == len(outcomes):
         return errors[0]
     return PartialError("; ".join(error.message for error in errors), hint=errors[0].hint, cause=errors[0].cause)
-
-
-def _image_id(result: RunResult) -> str:
-    return next(iter(str(image_id) for image_id in result.image_ids.values()), "")
-
-
-def _variable(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name.upper()) + "_IMAGE"
-
-
-def _check_folder(path: Path | None) -> None:
-    """Returns where a file can be made at a path, as far as one can tell before it is needed."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(f"cannot write {path}", hint="name a file in a folder that exists")
-
-
-def _write(path: Path, text: str, mode: str = "w") -> None:
-    try:
-        with path.open(mode, encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror}", hint="make room for it there, then run the same command again"
-        ) from error
-
-
-def _tell_github(results: list[RunResult]) -> None:
-    """Adds outputs and a summary where a GitHub job asks for them. Source: GitHub Actions workflow commands."""
-    output, summary = os.environ.get("GITHUB_OUTPUT"), os.environ.get("GITHUB_STEP_SUMMARY")
-    if output:
-        lines = [f"{_variable(one.name).lower()}={one.image}\n" for one in results if one.image]
-        _write(Path(output), "".join(lines), "a")
-    if summary:
-        rows = ["| image | pinned | signed by |\n| --- | --- | --- |\n"]
-        for one in results:
-            signer = one.evidence[0].signatory if one.evidence else "not signed"
-            rows.append(f"| {one.name} | `{one.image}` | {signer} |\n")
-        _write(Path(summary), "".join(rows), "a")

@@ -103,6 +103,7 @@ class Pipeline:
         file: Where it was read.
         digest: The digest of the file's bytes.
         lines: The line of each key (`tags.0`), for messages.
+        requested: Whether somebody asked for it, and not alone for what needs it.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Pipeline:
     file: Path = field(kw_only=True)
     digest: Digest = field(kw_only=True)
     lines: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
+    requested: bool = field(default=True, kw_only=True)
 
     def repository(self, registry: str) -> Repository:
         """Returns where the image goes in that registry.

@@ -48,7 +48,15 @@ class Wiring(Adapters):
 
         Raises:
             InputError: It is no image name, or names no project of the configured registry.
+            UsageError: It is several, or none: what another command printed, between quotes.
         """
+        if not (named := text.split()):
+            raise UsageError("no image is named", hint="look at why what was to print its name printed nothing")
+        if len(named) > 1:
+            raise UsageError(
+                f"{len(named)} image names in one argument: {', '.join(named)[:400]}",
+                hint="give each as an argument of its own, without quotes round all of them",
+            )
         reference = Reference.parse(text, default_registry=self._settings.registry)
         if reference.repository.registry == self._settings.registry and not reference.repository.name:
             raise InputError(f"no project in image name {text!r}", hint="write project/name:tag")

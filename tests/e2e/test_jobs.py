@@ -1,5 +1,6 @@
 """What CI jobs do: check out a commit, build it on several branches, and hand on what a run prints."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping
@@ -98,3 +99,96 @@ def test_a_commit_that_the_job_is_not_for_is_not_taken_for_one_of_its_branch(
     git(checkout.folder, "checkout", "--quiet", "--detach", job[named])
     (image,) = cli.run("run", checkout.name, "--json", cwd=checkout.folder, env=job).ok().json()["images"]
     assert branches(box, image["image"]) == ["main"]
+
+
+@pytest.fixture
+def pair(checkout: Workspace) -> Workspace:
+    """A repository whose pipeline needs another, `NAME-base`."""
+    base = f"{checkout.name}-base"
+    below = checkout.context.parent / base
+    below.mkdir()
+    (below / "Dockerfile").write_text((checkout.context / "Dockerfile").read_text())
+    (below / "index.html").write_text(f"{base}\n")
+    written = checkout.pipeline.read_text()
+    (below.parent / f"{base}.yaml").write_text(written.replace(checkout.name, base))
+    head, _, _ = written.partition("  args:")
+    checkout.pipeline.write_text(f'{head}needs: [{base}]\ntags: ["{{sha}}"]\n')
+    argument = base.upper().replace("-", "_")
+    (checkout.context / "Dockerfile").write_text(f"ARG {argument}\nFROM ${{{argument}}}\nCOPY index.html /srv/\n")
+    git(checkout.folder, "add", "--all")
+    git(checkout.folder, "commit", "--quiet", "--message", "One on another")
+    return checkout
+
+
+def test_a_run_prints_what_was_asked_for_and_not_what_that_needs(box: Box, cli: Cli, pair: Workspace) -> None:
+    run = ("run", pair.name)
+    line = cli.run(*run, cwd=pair.folder).ok().out
+    needed, asked = cli.run(*run, "--json", cwd=pair.folder).ok().json()["images"]
+    assert (needed["name"], needed["requested"], asked["requested"]) == (f"{pair.name}-base", False, True)
+    assert line == f"{asked['image']}\n"
+    cli.run("promote", line.rstrip("\n"), "--to", "engine-a", "--yes").ok()
+    assert box.host("engine-a").holds(asked["image"])
+    assert not box.host("engine-a").holds(needed["image"])
+    both = cli.run(*run, f"{pair.name}-base", cwd=pair.folder).ok().out
+    assert both == f"{needed['image']}\n{asked['image']}\n"
+
+
+def test_a_run_prints_nothing_where_only_what_is_needed_was_made(cli: Cli, pair: Workspace) -> None:
+    (pair.context / "Dockerfile").write_text((pair.context / "Dockerfile").read_text() + "RUN false\n")
+    run = cli.run("run", pair.name, cwd=pair.folder)
+    run.fails(10, "RUN false")
+    assert run.out == ""
+
+
+def test_a_tag_from_the_command_line_is_for_what_was_asked_for(box: Box, cli: Cli, pair: Workspace) -> None:
+    cli.run("run", pair.name, "--tag", "hot-fix", cwd=pair.folder).ok()
+    assert "hot-fix" in box.registry.tags(pair.repository)
+    assert "hot-fix" not in box.registry.tags(f"{pair.repository}-base")
+
+
+@pytest.mark.parametrize("command", [("promote", "--to", "vch-a", "--yes"), ("sign",), ("verify",)])
+def test_a_name_that_is_empty_or_several_says_what_to_do(cli: Cli, command: tuple[str, ...]) -> None:
+    two = "es-sandbox/one@sha256:" + "1" * 64 + "\nes-sandbox/two@sha256:" + "2" * 64
+    for text, said, hint in (
+        ("", "no image is named", "printed nothing"),
+        (two, "2 image names in one argument", "quotes"),
+    ):
+        cli.run(command[0], text, *command[1:], "--json").fails(2, said, hint=hint, kind="usage")
+
+
+def test_what_an_earlier_run_left_for_later_jobs_is_not_taken_for_that_of_one_that_failed(
+    cli: Cli, checkout: Workspace, tmp_path: Path
+) -> None:
+    metadata, dotenv = tmp_path / "run.json", tmp_path / "run.env"
+    argv = ("run", checkout.name, "--metadata-file", str(metadata), "--dotenv", str(dotenv), "--json")
+    cli.run(*argv, cwd=checkout.folder).ok()
+    assert "@sha256:" in dotenv.read_text()
+    run = cli.run(*argv, "--set", "tags=['{branch']", cwd=checkout.folder)
+    error = run.fails(3, "tags")
+    assert json.loads(metadata.read_text()) == error
+    assert dotenv.read_text() == ""
+
+
+def test_a_file_that_cannot_be_written_does_not_keep_the_others_from_being_written(
+    cli: Cli, checkout: Workspace, tmp_path: Path
+) -> None:
+    dotenv, outputs, summary = tmp_path / "run.env", tmp_path / "outputs", tmp_path / "summary.md"
+    argv = ("run", checkout.name, "--metadata-file", "/dev/full", "--dotenv", str(dotenv))
+    told = {"GITHUB_OUTPUT": str(outputs), "GITHUB_STEP_SUMMARY": str(summary)}
+    run = cli.run(*argv, cwd=checkout.folder, env=told)
+    assert run.code == 3
+    image = run.out.strip()
+    assert f"={image}\n" in dotenv.read_text()
+    assert f"={image}\n" in outputs.read_text()
+    assert image in summary.read_text()
+
+
+def test_the_summary_of_a_job_tells_what_was_not_made_or_not_pushed(cli: Cli, pair: Workspace, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    told = {"GITHUB_STEP_SUMMARY": str(summary)}
+    image_id = cli.run("run", pair.name, "--no-push", cwd=pair.folder, env=told).ok().out.strip()
+    assert f"| {pair.name} | `{image_id}` | not signed |" in summary.read_text()
+    (pair.context / "Dockerfile").write_text((pair.context / "Dockerfile").read_text() + "RUN false\n")
+    cli.run("run", pair.name, cwd=pair.folder, env=told)
+    assert f"| {pair.name} | not made | |" in summary.read_text()
+    assert "None" not in summary.read_text()

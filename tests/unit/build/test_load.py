@@ -128,6 +128,7 @@ def test_what_a_pipeline_needs_comes_along(project: Project) -> None:
     project.pipeline("c")
     project.pipeline("d")
     assert project.names("a") == ["c", "b", "a"]
+    assert [one.name for one in project.load("a", "c") if one.requested] == ["c", "a"]
 
 
 def test_a_name_that_is_not_there_is_not_found_and_the_nearest_is_suggested(project: Project) -> None:
