@@ -87,7 +87,7 @@ def tags_of(
             raise InputError(f"{where}: {wrong}")
         try:
             values = {key: sanitise(value) for key, value in _values(template, pipeline, revision).items()}
-            found[_tagged(repository, _fill(template, values).lstrip("-.")[:_TAG_CHARS])] = None
+            found[_tagged(repository, _filled_in(template, values))] = None
         except InputError as error:
             raise InputError(f"{where}: {error.message}", hint=error.hint) from error
     return tuple(found)
@@ -171,6 +171,16 @@ def _tagged(repository: Repository, tag: str) -> Reference:
     if RESERVED.fullmatch(tag):
         raise InputError(f"the tag {tag} is kept for records and evidence", hint="choose another tag")
     return repository.tagged(tag)
+
+
+def _filled_in(template: str, values: Mapping[str, str]) -> str:
+    """Returns a tag that is not too long; a branch is cut first, never before it what tells commits apart."""
+    tag, branch = _fill(template, values).lstrip("-."), values.get("branch", "")
+    if branch and len(tag) > _TAG_CHARS:
+        share = -(-(len(tag) - _TAG_CHARS) // template.count("{branch}"))
+        shorter = branch[: max(0, len(branch) - share)].rstrip("-.")
+        tag = _fill(template, {**values, "branch": shorter}).lstrip("-.")
+    return tag[:_TAG_CHARS]
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

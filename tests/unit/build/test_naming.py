@@ -88,6 +88,23 @@ def test_any_branch_makes_a_tag_or_is_refused(branch: str) -> None:
         assert 1 <= len(tag) <= 128
 
 
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [("{branch}-{sha}", "-0123456789ab"), ("{branch}_{branch}-{sha}", "-0123456789ab"), ("{branch}", "x")],
+)
+def test_a_long_branch_leaves_room_for_what_tells_commits_apart(template: str, end: str) -> None:
+    (tag,) = tags(template, revision=replace(REVISION, branch="renovate/" + "x" * 150))
+    assert 126 <= len(tag) <= 128
+    assert tag.startswith("renovate-xxx")
+    assert tag.endswith(end)
+
+
+@given(st.text(min_size=1, max_size=300), st.sampled_from(["{branch}-{sha}", "{sha}-{branch}", "{branch}.{branch}-{sha}"]))
+def test_whatever_a_branch_is_called_its_commit_stands_in_the_tag(branch: str, template: str) -> None:
+    (tag,) = tags(template, revision=replace(REVISION, branch=branch))
+    assert REVISION.commit[:12] in tag
+
+
 @given(st.text(max_size=30))
 def test_a_template_is_fine_or_told_what_is_wrong_with_it(template: str) -> None:
     names = re.findall(r"\{([^{}]*)\}", template)
