@@ -7,19 +7,21 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from imagepipe.errors import DeadlineError, InputError, NotFoundError
+from imagepipe.events import EventSink, Warned, silent
 from imagepipe.model.result import SourceRevision
 
 __all__ = ["Git", "without_credentials"]
 
 # A status of a very large work tree on a slow disk takes tens of seconds.
 _TIMEOUT_S: Final = 60.0
+_TOP: Final = ("rev-parse", "--show-toplevel")
 _OPTIONS: Final = (
     # CI checks out as one user and builds as another. Source: git-config(1) safe.directory.
     *("-c", "safe.directory=*"),
@@ -39,11 +41,14 @@ class Git:
         program: The program's name or path.
         timeout_s: Longest time for one call, in seconds.
         branch_of: Tells the branch of a commit where none is checked out: CI systems check out a commit.
+        events: Where warnings go, each once for a work tree.
     """
 
     program: str = "git"
     timeout_s: float = _TIMEOUT_S
     branch_of: Callable[[str], str | None] = lambda _: None
+    events: EventSink = silent
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def revision(self, path: Path) -> SourceRevision | None:
         """Returns where the work tree round `path` stands; None outside one, without git, or before the first commit.
@@ -53,12 +58,20 @@ class Git:
         """
         root = self._root(path)
         if root is None:
+            self._miss(path)
             return None
         head = self._ask(root, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD")
         if head is None:
             return None
         commit, seconds = head.split()
         version = self._ask(root, "describe", "--tags", "--always") or commit[:7]
+        if commit.startswith(version) and self._ask(root, "rev-parse", "--is-shallow-repository") == "true":
+            # GitHub and GitLab clone so where nobody says otherwise.
+            self._warn(
+                root,
+                f"a shallow clone without tags: its version is {version}, where another clone may know a tag; "
+                "fetch history and tags (fetch-depth: 0, GIT_DEPTH: 0), or all that names the version differs",
+            )
         url = self._ask(root, "config", "--get", "remote.origin.url")
         return SourceRevision(
             url=without_credentials(url) or None if url else None,
@@ -111,13 +124,30 @@ class Git:
         return tuple(sorted({name for name in f"{changed}\0{untracked}".split("\0") if name}))
 
     def _root(self, path: Path) -> Path | None:
-        top = self._ask(path if path.is_dir() else path.parent, "rev-parse", "--show-toplevel")
+        top = self._ask(path if path.is_dir() else path.parent, *_TOP)
         return Path(top) if top else None
+
+    def _miss(self, path: Path) -> None:
+        """Tells why nothing is known of a work tree: there is no git, git must not look, or a part of it is gone."""
+        root = next((one for one in (path, *path.parents) if _is_there(one / ".git")), None)
+        if root is not None:
+            done = self._run(path, *_TOP)
+            said = "there is no git to ask" if done is None else os.fsdecode(done.stderr).strip()
+            self._warn(root, f"neither labels nor provenance name its source: {said}")
+
+    def _warn(self, root: Path, message: str) -> None:
+        if str(root) not in self._told:
+            self._told.add(str(root))
+            self.events(Warned(str(root), message))
 
     def _ask(self, folder: Path, *arguments: str) -> str | None:
         """Returns what git prints, None when it says no or is not there."""
+        done = self._run(folder, *arguments)
+        return os.fsdecode(done.stdout).rstrip("\n") if done is not None and done.returncode == 0 else None
+
+    def _run(self, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes] | None":
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 [self.program, "-C", str(folder), *_OPTIONS, *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -132,7 +162,6 @@ class Git:
                 f"git {arguments[0]} in {folder}: no answer within {self.timeout_s:g} s",
                 hint="check the disk that holds the work tree",
             ) from error
-        return os.fsdecode(done.stdout).rstrip("\n") if done.returncode == 0 else None
 
 
 def without_credentials(url: str) -> str:
@@ -150,6 +179,13 @@ def without_credentials(url: str) -> str:
     # Over SSH the user is part of the address; over HTTP a token may stand in its place.
     user = userinfo.partition(":")[0] if parts.scheme.endswith("ssh") else ""
     return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that we may not look into
+        return False
 
 
 def _environment(inherited: Mapping[str, str]) -> dict[str, str]:

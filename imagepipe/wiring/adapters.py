@@ -175,7 +175,7 @@ class Adapters:
         from imagepipe.source import ci
         from imagepipe.source.git import Git
 
-        return Git(branch_of=partial(ci.branch, self._environ))
+        return Git(branch_of=partial(ci.branch, self._environ), events=self._events)
 
     @cached_property
     def reader(self) -> EvidenceReader:

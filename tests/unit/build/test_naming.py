@@ -99,7 +99,9 @@ def test_a_long_branch_leaves_room_for_what_tells_commits_apart(template: str, e
     assert tag.endswith(end)
 
 
-@given(st.text(min_size=1, max_size=300), st.sampled_from(["{branch}-{sha}", "{sha}-{branch}", "{branch}.{branch}-{sha}"]))
+@given(
+    st.text(min_size=1, max_size=300), st.sampled_from(["{branch}-{sha}", "{sha}-{branch}", "{branch}.{branch}-{sha}"])
+)
 def test_whatever_a_branch_is_called_its_commit_stands_in_the_tag(branch: str, template: str) -> None:
     (tag,) = tags(template, revision=replace(REVISION, branch=branch))
     assert REVISION.commit[:12] in tag

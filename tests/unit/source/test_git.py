@@ -1,11 +1,14 @@
 """Where the source stands, in work trees made for the purpose."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from imagepipe.errors import DeadlineError, NotFoundError
+from imagepipe.events import Event, Warned
 from imagepipe.source.git import Git, without_credentials
 
 
@@ -225,3 +228,42 @@ def test_a_detached_commit_is_on_the_branch_that_the_ci_job_is_for(tree: WorkTre
     found = Git(branch_of={commit: "release"}.get).revision(tree.root)
     assert found is not None
     assert found.branch == "release"
+
+
+def test_a_shallow_clone_without_tags_says_that_it_names_versions_otherwise(tree: WorkTree, tmp_path: Path) -> None:
+    tree.commit("a")
+    tree.git("tag", "v1.4.0")
+    tree.commit("b")
+    told = list[Event]()
+    for name, more in (("shallow", ("--depth=1",)), ("full", ())):
+        subprocess.run(
+            ["git", "clone", "-q", *more, f"file://{tree.root}", str(tmp_path / name)], check=True, timeout=30
+        )
+    git = Git(events=told.append)
+    for _ in range(2):  # a run asks once for each of its pipelines
+        git.revision(tmp_path / "shallow")
+        git.revision(tmp_path / "full")
+    (said,) = told
+    assert isinstance(said, Warned)
+    assert said.subject == str(tmp_path / "shallow")
+    assert "without tags" in said.message
+    assert "fetch" in said.message
+
+
+@pytest.mark.parametrize("why", ["there is no git to ask", "not a git repository: .*gone"])
+def test_a_work_tree_of_which_nothing_is_known_is_not_passed_over_in_silence(
+    tree: WorkTree, tmp_path: Path, why: str
+) -> None:
+    (tree.root / "src").mkdir()
+    told = list[Event]()
+    if "gone" in why:  # a work tree beside its repository, of which a container was given the one alone
+        shutil.rmtree(tree.root / ".git")
+        tree.write(".git", f"gitdir: {tmp_path}/gone/.git/worktrees/tree")
+    git = Git(program="git" if "gone" in why else "there-is-no-such-program", events=told.append)
+    assert git.revision(tmp_path) is None
+    assert told == []
+    assert git.revision(tree.root / "src") is git.revision(tree.root) is None
+    (said,) = told
+    assert isinstance(said, Warned)
+    assert said.subject == str(tree.root)
+    assert re.search(f"name its source: .*{why}", said.message)
