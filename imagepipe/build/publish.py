@@ -72,7 +72,9 @@ def _read_back(reference: Reference, reported: Digest, image_id: Digest, world: 
         )
     if manifest.image_id != image_id:
         raise DigestMismatchError(
-            f"push {reference}: the registry holds image id {manifest.image_id}, built was {image_id}",
-            hint="run again; if it stays, something between the build host and the registry changes images",
+            # The engine says the same digest: it pushed by the name, which somebody else's image bore by then.
+            f"push {reference}: the engine pushed image id {manifest.image_id}, built was {image_id}",
+            hint="another run gave its image the same tag on this build host: use tags that are unique, such as "
+            "{branch}-{sha}, and run again",
         )
     return manifest

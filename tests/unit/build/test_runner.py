@@ -288,12 +288,13 @@ def test_an_engine_that_reports_another_digest_than_the_registry_is_found(worksh
     assert str(Digest.of(b"other")) in outcome.error.message
 
 
-def test_a_registry_that_holds_another_image_is_found(workshop: Workshop) -> None:
+def test_another_runs_image_of_the_same_name_on_the_build_host_is_found_and_told(workshop: Workshop) -> None:
     other = workshop.registry.add_image(str(HELLO), "1.4")
     workshop.pusher = Swapping(workshop.builder, workshop.registry, other.digest)
     (outcome,) = workshop.run(workshop.pipeline())
     assert isinstance(outcome.error, DigestMismatchError)
     assert "image id" in outcome.error.message
+    assert "tags that are unique" in str(outcome.error.hint)
 
 
 def test_an_engine_that_pushes_an_index_is_refused(workshop: Workshop) -> None:
