@@ -122,7 +122,7 @@ def _explained(session: Session, name: str, project: str | None, error: Imagepip
 
 
 def _let_end(session: Session) -> None:
-    """Gives calls that are under way a moment to end; who presses Ctrl-C once more does not wait for them."""
+    """Gives calls that are under way a moment to end; who stops it once more later on does not wait for them."""
     until = time.monotonic() + _GRACE_S
     working = [
         thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()

@@ -27,6 +27,8 @@ __all__ = ["SharedLocks"]
 
 # A request or two each time: often enough beside a pull, seldom enough for a VCH.
 _STEP_S: Final = 1.0
+# A VCH makes a disk of the volume that is its lock. Also as long as GitHub's runner waits before it kills a job.
+_LATE_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class _Attempt:
     failed: dict[str, ImagepipeError] = field(default_factory=dict)
     broken: list[BrokenLock] = field(default_factory=list)
     over: bool = False
+    asking: set[str] = field(default_factory=set)
 
     @property
     def left(self) -> list[str]:
@@ -89,11 +92,7 @@ class SharedLocks:
                 yield Held(tuple(attempt.broken), attempt.failed)
             finally:
                 attempt.over = True
-                try:
-                    self._release(attempt, list(attempt.taken))
-                except KeyboardInterrupt:  # first of all let go: from elsewhere nobody else can
-                    self._release(attempt, list(attempt.taken))
-                    raise
+                self._let_go(attempt)
 
     def _take_all(self, attempt: _Attempt) -> None:
         """Takes every lock at once; where one is held, those after it are let go until it is free.
@@ -121,6 +120,15 @@ class SharedLocks:
 
     def _try(self, attempt: _Attempt, host: str) -> str | None:
         """Returns who holds the host's lock; None once it is ours, or nothing is to be waited for."""
+        attempt.asking.add(host)
+        try:
+            return self._ask(attempt, host)
+        finally:
+            if attempt.over and host in attempt.taken:  # Ctrl-C while we asked
+                self._release(attempt, [host])
+            attempt.asking.discard(host)
+
+    def _ask(self, attempt: _Attempt, host: str) -> str | None:
         name, ours = attempt.names[host], self._holder(attempt, host)
         lock: HostLock | None = None
         try:
@@ -141,8 +149,6 @@ class SharedLocks:
         if found is None or found.nonce != ours.nonce:
             return _told(found)
         attempt.taken[host] = lock
-        if attempt.over:  # Ctrl-C while we asked
-            lock.release(ours.nonce)
         return None
 
     def _may_break(self, attempt: _Attempt, host: str, found: Holder, ours: Holder) -> bool:
@@ -160,6 +166,30 @@ class SharedLocks:
     def _holder(self, attempt: _Attempt, host: str) -> Holder:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         return Holder(attempt.nonce, self._machine.who, self._machine.place(host), since)
+
+    def _let_go(self, attempt: _Attempt) -> None:
+        """Lets go of what is held, and stays for the answers that are still to come: their threads let go of those.
+
+        First of all that, whatever interrupts us: from another machine nobody can let go of it but with --break-lock.
+        """
+        try:
+            self._release(attempt, list(attempt.taken))
+            self._outlast(attempt)
+        except KeyboardInterrupt:
+            self._release(attempt, list(attempt.taken))
+            raise
+        finally:
+            for host in sorted(attempt.asking):
+                message = "does not say whether it is locked by us: look with `imagepipe doctor` once it answers"
+                self._events(Warned(attempt.names[host], message))
+
+    def _outlast(self, attempt: _Attempt) -> None:
+        for host in sorted(attempt.asking):
+            self._events(Warned(attempt.names[host], "was asked for its lock: waits for the answer, to let go of it"))
+        waited_s = 0.0
+        while attempt.asking and waited_s < _LATE_S:
+            self._machine.pause(_STEP_S)
+            waited_s += _STEP_S
 
     def _release(self, attempt: _Attempt, hosts: Sequence[str]) -> None:
         """Lets go; what cannot be let go is told, and this machine takes it over the next time."""

@@ -1,11 +1,15 @@
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event as Event_
+from threading import Thread
 
 import pytest
 
+from imagepipe import fanout
 from imagepipe.errors import DeadlineError, ImagepipeError, SettingsError, UnavailableError, UnsupportedError
 from imagepipe.events import Event, Warned
 from imagepipe.model.evidence import PROMOTION_PREDICATE
@@ -239,6 +243,66 @@ def test_ctrl_c_while_locks_are_let_go_lets_go_first(yard: Yard) -> None:
     with pytest.raises(KeyboardInterrupt), machine.holding([A, B]):
         pass
     assert yard.holders() == []
+
+
+@pytest.fixture
+def stopped_while_asking(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Iterator[Event_]:
+    """Ctrl-C comes while the first of the targets has not answered yet; it does so once this is set."""
+    answers, asked, each = Event_(), Event_(), fanout.each
+    threads = list[Thread]()
+
+    def on_take() -> None:
+        asked.set()
+        answers.wait(10)
+
+    def interrupted(items: Sequence[str], function: Callable[[str], object], *, jobs: int) -> object:
+        if threads or not items:
+            return each(items, function, jobs=jobs)
+        threads.extend(Thread(target=function, args=(item,)) for item in items)
+        for one in threads:
+            one.start()
+        asked.wait(10)
+        threads[-1].join(10)  # the other has answered
+        raise KeyboardInterrupt
+
+    yard.locks[A.host].on_take = on_take
+    monkeypatch.setattr(fanout, "each", interrupted)
+    yield answers
+    answers.set()
+    for one in threads:
+        one.join(10)
+
+
+def test_ctrl_c_waits_for_a_lock_that_was_asked_for_and_lets_go_of_it(yard: Yard, stopped_while_asking: Event_) -> None:
+    def answer() -> None:
+        stopped_while_asking.set()
+        time.sleep(0.01)
+
+    yard.on_pause = answer
+    with pytest.raises(KeyboardInterrupt), yard.machine().holding([A, B]):
+        pass
+    assert yard.holders() == []
+    assert yard.paused_s
+    assert "vch-a: was asked for its lock: waits for the answer" in yard.warnings()
+    assert "doctor" not in yard.warnings()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_ctrl_c_says_of_which_target_it_is_not_known_whether_it_is_locked(
+    yard: Yard, stopped_while_asking: Event_, again: bool
+) -> None:
+    def press() -> None:
+        if again:
+            raise KeyboardInterrupt
+
+    yard.on_pause = press
+    with pytest.raises(KeyboardInterrupt), yard.machine().holding([A, B]):
+        pass
+    assert len(yard.paused_s) == (1 if again else 10)
+    assert "vch-a: does not say whether it is locked by us: look with `imagepipe doctor`" in yard.warnings()
+    assert "vch-b: does not say" not in yard.warnings()
+    assert B.host not in yard.holders()
+    stopped_while_asking.set()
 
 
 def test_a_lock_that_comes_in_after_ctrl_c_is_let_go_again(yard: Yard) -> None:
