@@ -23,10 +23,11 @@ import requests
 
 from imagepipe.engine.auth import ANONYMOUS, AUTH
 from imagepipe.engine.failure import classify
-from imagepipe.engine.identity import Pin, PinnedAdapter
+from imagepipe.engine.identity import Pin
 from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.tls import Certificates
 from imagepipe.engine.transport import FOREIGN, broke_off, explain
+from imagepipe.engine.whole import Until
 from imagepipe.errors import CredentialsError, DeadlineError, ImagepipeError, SettingsError, UnavailableError
 from imagepipe.model.received import json_in
 
@@ -41,6 +42,8 @@ _TLS_PORT: Final = 2376
 # The alert has been sent already, or never will be.
 _ALERT_TIMEOUT_S: Final = 3.0
 _CHUNK_BYTES: Final = 64 * 1024
+# A host that has begun to answer may take as long again to end.
+_WHOLE: Final = 2
 # More than any inspect or list of a sane host, less than what would hurt.
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
@@ -103,7 +106,7 @@ class Endpoint:
         self._cert_path = cert_path
         self._timeout_s = (connect_timeout_s, read_timeout_s)
         self._now = now
-        self._idle: list[requests.Session] = []
+        self._idle: list[tuple[requests.Session, Until]] = []
         scheme = "https" if cert_path is not None else "http"
         self._base = f"{scheme}://{host.removeprefix('tcp://')}" if host.startswith("tcp://") else _SOCKET_BASE
         self._version: Mapping[str, Any] | None = None
@@ -193,6 +196,7 @@ class Endpoint:
         with self._answer(
             "POST",
             self._versioned(call.path),
+            whole_s=call.total_s,
             params=call.params,
             headers=call.headers,
             data=None if call.data is None else iter(call.data),
@@ -206,7 +210,8 @@ class Endpoint:
     def _answer(
         self, method: str, path: str, *, anonymous: bool = False, **request: Any
     ) -> Iterator[requests.Response]:
-        with self._session() as session:
+        with self._session() as (session, until):
+            until.within(request.pop("whole_s", _WHOLE * self._timeout_s[1]))
             try:
                 response = session.request(
                     method,
@@ -293,7 +298,7 @@ class Endpoint:
         return f"/v{self.api_version}{path}"
 
     @contextmanager
-    def _session(self) -> Iterator[requests.Session]:
+    def _session(self) -> Iterator[tuple[requests.Session, Until]]:
         """Yields a session that is nobody else's meanwhile: requests does not promise that threads may share one.
 
         Whoever comes next finds its connection open: a handshake is some round trips, and work for a VCH.
@@ -307,12 +312,12 @@ class Endpoint:
         finally:
             self._idle.append(session)
 
-    def _open(self) -> requests.Session:
-        session = requests.Session()
+    def _open(self) -> tuple[requests.Session, Until]:
+        session, until = requests.Session(), Until()
         # Proxies, .netrc and REQUESTS_CA_BUNDLE would otherwise override the address and the CA that were configured.
         session.trust_env = False
         for scheme in ("http://", "https://"):
-            session.mount(scheme, KeepaliveAdapter(self._timeout_s[0]))
+            session.mount(scheme, KeepaliveAdapter(self._timeout_s[0], until))
         if self._base == _SOCKET_BASE:
             from docker.transport import UnixHTTPAdapter  # late: it takes 25 ms, and no VCH is a socket
 
@@ -323,8 +328,8 @@ class Endpoint:
             session.cert, session.verify = (str(files.cert), str(files.key)), str(files.ca)
             if self._pin is not None and self._pin.certificate is not None:
                 check = partial(self._pin.check_certificate, self.host)
-                session.mount("https://", PinnedAdapter(check, self._timeout_s[0]))
-        return session
+                session.mount("https://", KeepaliveAdapter(self._timeout_s[0], until, check=check))
+        return session, until
 
     def _knock(self, path: str) -> None:
         """Connects once: docker-py leaves its socket open when nobody answers. Source: docker-py 7.1 unixconn.py."""

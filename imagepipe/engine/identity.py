@@ -6,20 +6,17 @@
 'prod-a'
 """
 
+import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPSConnectionPool
-
-from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.errors import HostChangedError
 from imagepipe.model.certificate import fingerprint
 from imagepipe.model.host import Target
 
-__all__ = ["Pin", "PinnedAdapter", "host_id", "is_vch"]
+__all__ = ["Pin", "host_id", "is_vch"]
 
 # Source: VIC v1.5.8 cmd/docker/main.go:69, lib/apiservers/engine/backends/backends.go:118.
 _VCH_NAME: Final = "vSphere Integrated Containers"
@@ -57,12 +54,16 @@ class Pin:
         """Returns what the configuration pins of a target."""
         return cls(target.name, target.pin, target.host_id)
 
-    def check_certificate(self, host: str, shown: bytes | None) -> None:
-        """Lets a certificate in DER pass that is the pinned one.
+    def check_certificate(self, host: str, connection: socket.socket) -> None:
+        """Lets a connection pass whose other side showed the pinned certificate, beside all other checks.
+
+        urllib3's own `assert_fingerprint` would leave the host's name unchecked. Source: urllib3 2 connection.py
+        _ssl_wrap_socket_and_match_hostname.
 
         Raises:
-            HostChangedError: It is another.
+            HostChangedError: It showed another.
         """
+        shown = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
         found = fingerprint(shown or b"")
         if self.certificate not in (None, found):
             raise HostChangedError(
@@ -86,38 +87,3 @@ class Pin:
     @property
     def _way_out(self) -> str:
         return f"find out who changed it; if that is right, accept it: imagepipe targets add {self.target} --replace"
-
-
-class PinnedAdapter(KeepaliveAdapter):
-    """Sends requests over TLS to a host only once its certificate is found good, beside all other checks.
-
-    urllib3's own `assert_fingerprint` would leave the host's name unchecked. Source: urllib3 2 connection.py
-    _ssl_wrap_socket_and_match_hostname.
-
-    Args:
-        check: Raises what a caller is to see, for a certificate in DER.
-        answer_s: As for every connection to a host.
-    """
-
-    def __init__(self, check: Callable[[bytes | None], None], answer_s: float) -> None:
-        self._check = check
-        super().__init__(answer_s)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Makes the pools, whose connections check before they carry anything."""
-        super().init_poolmanager(*args, **kwargs)
-        check = self._check
-
-        class Connection(HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                try:
-                    check(self.sock.getpeercert(binary_form=True) if isinstance(self.sock, ssl.SSLSocket) else None)
-                except BaseException:
-                    self.close()
-                    raise
-
-        class Pool(HTTPSConnectionPool):
-            ConnectionCls = Connection
-
-        self.poolmanager.pool_classes_by_scheme = {"https": Pool}

@@ -5,9 +5,12 @@ True
 """
 
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from requests.adapters import HTTPAdapter
+
+from imagepipe.engine.whole import Until, pools
 
 __all__ = ["KeepaliveAdapter", "probes"]
 
@@ -20,15 +23,20 @@ class KeepaliveAdapter(HTTPAdapter):
 
     Args:
         answer_s: Longest time that a host which is there takes to answer one packet, in seconds.
+        until: The moment up to which answers are read.
+        check: Raises where a connection over TLS may not be used, before it carries anything.
     """
 
-    def __init__(self, answer_s: float) -> None:
+    def __init__(self, answer_s: float, until: Until, *, check: Callable[[socket.socket], None] | None = None) -> None:
         self._answer_s = answer_s
+        self._until = until
+        self._check = check
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Makes the pool, with our socket options beside those that it has by itself."""
+        """Makes the pools, with our socket options beside those that they have by themselves."""
         super().init_poolmanager(*args, **kwargs, socket_options=probes(self._answer_s))
+        self.poolmanager.pool_classes_by_scheme = pools(self._until, self._check)
 
 
 def probes(answer_s: float) -> list[tuple[int, int, int]]:

@@ -13,6 +13,7 @@ import requests
 import urllib3
 
 from imagepipe.engine.failure import redact
+from imagepipe.engine.whole import TOO_LONG
 from imagepipe.errors import (
     CredentialsError,
     DeadlineError,
@@ -57,7 +58,8 @@ def explain(error: BaseException, host: str) -> ImagepipeError:
         isinstance(reason, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError | TimeoutError)
         for reason in chain
     ):
-        return DeadlineError(f"{host}: no answer in time", hint="check that the host is well; it accepted a connection")
+        late = TOO_LONG if any(str(reason) == TOO_LONG for reason in chain) else "no answer in time"
+        return DeadlineError(f"{host}: {late}", hint="check that the host is well; it accepted a connection")
     return UnavailableError(
         f"{host}: {_words(chain)}",
         hint="check the address and that the host is up; a VCH needs some minutes after a restart",

@@ -16,11 +16,14 @@ class Host:
         requests: The heads of the requests that came, as text.
     """
 
-    def __init__(self, listener: socket.socket, answers: list[bytes | None], tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, listener: socket.socket, answers: list[bytes | None], tls: ssl.SSLContext | None, drip_s: float = 0.0
+    ) -> None:
         self.requests: list[str] = []
         self._listener = listener
         self._answers = answers
         self._tls = tls
+        self._drip_s = drip_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -62,18 +65,25 @@ class Host:
         if answer is None:
             self._stop.wait(10)
             return
-        connection.sendall(answer)
+        if self._drip_s:
+            for byte in answer:
+                connection.sendall(bytes([byte]))
+                if self._stop.wait(self._drip_s):
+                    return
+        connection.sendall(b"" if self._drip_s else answer)
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def host(*answers: bytes | None, path: Path | None = None, tls: ssl.SSLContext | None = None) -> Iterator[Host]:
-    """Yields a host with these answers; None is silence."""
+def host(
+    *answers: bytes | None, path: Path | None = None, tls: ssl.SSLContext | None = None, drip_s: float = 0.0
+) -> Iterator[Host]:
+    """Yields a host with these answers, sent at once or with so many seconds between two bytes; None is silence."""
     listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
     listener.bind(str(path) if path else ("127.0.0.1", 0))
     listener.listen()
-    serving = Host(listener, list(answers), tls)
+    serving = Host(listener, list(answers), tls, drip_s)
     try:
         yield serving
     finally:

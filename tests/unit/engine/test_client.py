@@ -19,7 +19,7 @@ from imagepipe import fanout
 from imagepipe.engine.auth import auth_header
 from imagepipe.engine.client import Call, Endpoint
 from imagepipe.engine.host import EngineHost
-from imagepipe.engine.identity import Pin, PinnedAdapter
+from imagepipe.engine.identity import Pin
 from imagepipe.engine.keepalive import KeepaliveAdapter
 from imagepipe.engine.puller import EnginePuller
 from imagepipe.engine.transport import explain
@@ -267,8 +267,27 @@ def test_silence_in_the_middle_of_a_pull_has_a_deadline(tmp_path: Path) -> None:
 
 def test_a_pull_that_drips_on_for_ever_ends_too() -> None:
     drips = chunked(*[b'{"status":"Waiting","id":"aaaaaaaaaaaa"}\r\n'] * 100)
-    with host(VERSION, drips) as there, pytest.raises(DeadlineError, match="not done after"):
+    with host(VERSION, drips) as there, pytest.raises(DeadlineError, match="the answer did not end in time"):
         EnginePuller(Endpoint(there.address), Login(), total_s=0).pull(NAME, silent)
+
+
+@pytest.mark.parametrize("said", [answer(b"{}" + b" " * 400), b"HTTP/1.1 200 OK\r\nX-Odd: " + b"a" * 400])
+def test_a_host_that_drips_its_answer_is_given_up_however_little_it_is_silent(
+    said: bytes, certs: Path, tls: ssl.SSLContext
+) -> None:
+    with host(said, tls=tls, drip_s=0.05) as there:
+        endpoint = Endpoint(there.address, cert_path=str(certs), read_timeout_s=0.4)
+        with pytest.raises(DeadlineError, match=r"tcp://127\.0\.0\.1:\d+: the answer did not end in time"):
+            endpoint.version()
+
+
+def test_a_pull_whose_line_is_dripped_ends_when_no_pull_may_last_longer() -> None:
+    drips = chunked(b'{"status":"Waiting","id":"aaaaaaaaaaaa"}' + b" " * 400 + b"\r\n")
+    with host(VERSION, drips, drip_s=0.05) as there:
+        endpoint = Endpoint(there.address)
+        endpoint.version()
+        with pytest.raises(DeadlineError, match="the answer did not end in time"):
+            EnginePuller(endpoint, Login(), silence_s=5, total_s=1).pull(NAME, silent)
 
 
 @pytest.mark.parametrize(
@@ -335,9 +354,9 @@ def test_an_answer_that_ends_too_early_is_told_in_words() -> None:
 @pytest.mark.parametrize("pin", [None, Pin("a", "sha256:0")])
 def test_a_connection_asks_whether_its_host_is_there(certs: Path, pin: Pin | None) -> None:
     endpoint = Endpoint("tcp://vch:2376", cert_path=str(certs), connect_timeout_s=7, pin=pin)
-    with endpoint._session() as session:
+    with endpoint._session() as (session, _):
         adapter = session.get_adapter("https://vch:2376/info")
-    assert isinstance(adapter, PinnedAdapter if pin else KeepaliveAdapter)
+    assert isinstance(adapter, KeepaliveAdapter)
     options = adapter.poolmanager.connection_pool_kw["socket_options"]
     assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options
     assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 28_000) in options
