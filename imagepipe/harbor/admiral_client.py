@@ -16,6 +16,7 @@ import httpx
 
 from imagepipe.errors import CredentialsError, NotFoundError, RefusedError, UnavailableError, UnsupportedError
 from imagepipe.harbor.client import Call, HarborClient
+from imagepipe.http.client import network
 from imagepipe.http.failure import asking, refusal
 from imagepipe.model.received import json_in
 from imagepipe.model.result import Credential
@@ -119,16 +120,11 @@ class TokenTransport(httpx.BaseTransport):
     """
 
     def __init__(self, inner: httpx.BaseTransport | None, context: ssl.SSLContext) -> None:
-        self._inner = inner
-        # httpx chooses proxies in clients only, not in transports.
-        self._network = httpx.Client(verify=context, trust_env=True)
+        self._inner = inner or network(context)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Returns the answer; what is in its cookie is in its header, too."""
-        if self._inner is None:
-            response = self._network.send(request, stream=True, auth=None, follow_redirects=False)
-        else:
-            response = self._inner.handle_request(request)
+        response = self._inner.handle_request(request)
         token = _cookie(response)
         if token:
             response.headers[_HEADER] = token
@@ -136,9 +132,7 @@ class TokenTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         """Closes what is inside."""
-        self._network.close()
-        if self._inner is not None:
-            self._inner.close()
+        self._inner.close()
 
 
 class SignOn:

@@ -17,15 +17,17 @@ import httpx
 from imagepipe import __version__
 from imagepipe.errors import DeadlineError, RefusedError, SettingsError
 from imagepipe.events import EventSink, silent
+from imagepipe.http.network import Network
 from imagepipe.http.retry import RetryTransport
 
-__all__ = ["CERTS_DIR", "Guard", "open_client", "trust"]
+__all__ = ["CERTS_DIR", "Guard", "network", "open_client", "trust"]
 
 # Source: docker docs "Verify repository client with certificates"; the port is part of the folder's name.
 CERTS_DIR: Final = Path("/etc/docker/certs.d")
 _CONNECT_TIMEOUT_S: Final = 10.0
 # Harbor's nginx gives its API 60 s. Source: Harbor v2.15.2 make/photon/prepare/templates/nginx
 _READ_TIMEOUT_S: Final = 65.0
+_WHOLE_HEAD_TIMEOUT_S: Final = 2 * _READ_TIMEOUT_S  # a head that has begun may take as long again to end
 _WHOLE_BODY_TIMEOUT_S: Final = 300.0
 _BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024  # above every manifest, bundle, config and page of a list
 _REDIRECTS: Final = 5
@@ -53,13 +55,13 @@ def open_client(
         product: Added to the `User-Agent`, such as `cosign`.
 
     Raises:
-        SettingsError: The CA file is missing or no PEM file.
+        SettingsError: The CA file is missing or no PEM file, or the environment names a proxy that cannot be used.
     """
     url = httpx.URL(base_url)
     return httpx.Client(
         base_url=url,
         auth=auth,
-        transport=RetryTransport(Guard(transport or _Network(trust(url, ca_file))), sink=sink),
+        transport=RetryTransport(Guard(transport or network(trust(url, ca_file))), sink=sink),
         timeout=_timeout(),
         max_redirects=_REDIRECTS,
         # Compressed bodies could grow without bound; what we read is small.
@@ -136,17 +138,9 @@ class _Bounded(httpx.SyncByteStream):
         self._inner.close()
 
 
-class _Network(httpx.BaseTransport):
-    """The network, through a client of its own: httpx chooses proxies in clients only, not in transports."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._client = httpx.Client(verify=context, trust_env=True, timeout=_timeout())
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self._client.send(request, stream=True, auth=None, follow_redirects=False)
-
-    def close(self) -> None:
-        self._client.close()
+def network(context: ssl.SSLContext) -> httpx.BaseTransport:
+    """Returns what sends one request once, by the proxies that the environment names; raises as `open_client`."""
+    return Network(context, _timeout(), head_s=_WHOLE_HEAD_TIMEOUT_S, sending_s=_WHOLE_BODY_TIMEOUT_S)
 
 
 def _timeout() -> httpx.Timeout:

@@ -141,10 +141,10 @@ def asking(what: str) -> Iterator[None]:
         raise error.doing(what) from error
     except httpx.TimeoutException as error:
         raise DeadlineError(
-            f"{what}: no answer in time ({_reason(error)})", hint="check that it is reachable"
+            f"{_there(error, what)}: no answer in time ({_reason(error)})", hint="check that it is reachable"
         ) from error
     except httpx.TransportError as error:
-        raise _of_transport(error, what) from error
+        raise _of_transport(error, _there(error, what)) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UnavailableError(f"{what}: {_reason(error)}") from error
 
@@ -157,9 +157,29 @@ def _of_transport(error: httpx.TransportError, what: str) -> ImagepipeError:
         return CredentialsError(
             f"{what}: TLS refused us: {_reason(error)}", hint="check the client certificate and its dates"
         )
+    if isinstance(error, httpx.ProxyError):
+        return _of_proxy(_reason(error), what)
     if cause is not None:
         return UnavailableError(f"{what}: TLS failed: {_reason(error)}", hint="check that the port speaks TLS")
     return UnavailableError(f"{what}: {_reason(error)}", hint="check the address and that it is reachable")
+
+
+def _of_proxy(said: str, what: str) -> ImagepipeError:
+    message = f"{what}: the proxy that the environment names says {said}"
+    if said.startswith("407"):
+        return CredentialsError(
+            message, hint="write name and password into HTTPS_PROXY: http://name:password@host:port"
+        )
+    return UnavailableError(message, hint="ask who runs the proxy, or name this host in NO_PROXY")
+
+
+def _there(error: httpx.RequestError, what: str) -> str:
+    """Returns what we were doing, and where it broke if that is elsewhere: at a token service, or after a redirect."""
+    try:
+        host = error.request.url.host
+    except RuntimeError:  # it broke before there was a request
+        return what
+    return what if host in what or host in str(error) else f"{what}: {host}"
 
 
 def _tls_cause(error: BaseException) -> ssl.SSLError | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Final, TypeVar
 
 import httpx
@@ -20,7 +21,7 @@ from tenacity.retry import retry_if_result
 from tenacity.stop import stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
 
-from imagepipe.errors import UnavailableError
+from imagepipe.errors import DeadlineError, UnavailableError
 from imagepipe.events import EventSink, Retried, silent
 from imagepipe.http.failure import is_unknown_type
 from imagepipe.http.redact import redact
@@ -40,9 +41,16 @@ _ATTEMPTS: Final = 4  # 0.5 + 1 + 2 s of waiting outlast a hiccup; a longer outa
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0  # also the most that a Retry-After may ask for
 _LONGEST_TOTAL_S: Final = 120.0
+# Two requests that hang through all their attempts, wherever they are in a row of many.
+_LONGEST_IN_VAIN_S: Final = 240.0
+_ASKED_AGAIN_S: Final = 30.0  # whoever comes later may find it well again
 _BACK_OFF: Final = wait_exponential(multiplier=_FIRST_DELAY_S, max=_LONGEST_DELAY_S) + wait_random(0, _FIRST_DELAY_S)
 
 Result = TypeVar("Result")
+
+
+class _NotAsked(httpx.ReadTimeout):
+    """The host has kept us waiting for too long already."""
 
 
 class RetryTransport(httpx.BaseTransport):
@@ -50,12 +58,15 @@ class RetryTransport(httpx.BaseTransport):
 
     Under `/v2/` also after 500, for PUT, for manifests, and where it is asked whether a blob is there.
     Waits exponentially with jitter, or as `Retry-After` says, at most 30 s; four attempts and two minutes at most.
+    An answer counts once its body is there. Once a host has let us wait in vain for four minutes in all, nothing more
+    is asked of it in a row: each of hundreds of requests would take two minutes to fail.
 
     Args:
         inner: What sends one request once.
         sink: Hears a `Retried` before every wait.
         attempts: How often a request is sent at most.
         sleep: Waits that many seconds.
+        clock: A clock that never goes back, in seconds.
     """
 
     def __init__(
@@ -65,16 +76,20 @@ class RetryTransport(httpx.BaseTransport):
         sink: EventSink = silent,
         attempts: int = _ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
         self._sink = sink
         self._attempts = attempts
         self._sleep = sleep
+        self._clock = clock
+        self._lock = Lock()
+        self._in_vain_s, self._in_vain_until = 0.0, float("-inf")
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Returns the first answer that stands, or the last one."""
         if request.method not in _IDEMPOTENT or not isinstance(request.stream, httpx.ByteStream):
-            return self._inner.handle_request(request)
+            return self._patiently(request, self._inner.handle_request)
         return Retrying(
             sleep=self._sleep,
             stop=stop_after_attempt(self._attempts) | stop_after_delay(_LONGEST_TOTAL_S),
@@ -82,11 +97,34 @@ class RetryTransport(httpx.BaseTransport):
             wait=_delay_s,
             before_sleep=lambda state: self._before_sleep(request, state),
             retry_error_callback=_last_answer,
-        )(self._inner.handle_request, request)
+        )(self._patiently, request, self._whole)
 
     def close(self) -> None:
         """Closes the transport inside."""
         self._inner.close()
+
+    def _whole(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        try:
+            response.read()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _patiently(self, request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]) -> httpx.Response:
+        begun = self._clock()
+        with self._lock:
+            if self._in_vain_s >= _LONGEST_IN_VAIN_S and begun - self._in_vain_until < _ASKED_AGAIN_S:
+                raise _NotAsked(f"it has let us wait for {self._in_vain_s:.0f} s in vain, and is not asked again now")
+        try:
+            return send(request)
+        except (httpx.TimeoutException, DeadlineError):
+            ended = self._clock()
+            with self._lock:  # threads that wait at the same time lose it once
+                self._in_vain_s += max(0.0, ended - max(begun, self._in_vain_until))
+                self._in_vain_until = max(ended, self._in_vain_until)
+            raise
 
     def _before_sleep(self, request: httpx.Request, state: RetryCallState) -> None:
         response = _response(state)
@@ -140,8 +178,14 @@ def _may_pass(request: httpx.Request, state: RetryCallState) -> bool:
     if response is not None:
         return response.status_code in _PASSING or _is_race(request, response)
     error = state.outcome.exception() if state.outcome else None
-    # A certificate does not become valid by asking again.
-    return isinstance(error, httpx.TransportError) and "CERTIFICATE" not in str(error).upper()
+    if not isinstance(error, httpx.TransportError) or isinstance(error, _FINAL):
+        return False
+    # A certificate does not become valid by asking again, nor do we become known to a proxy.
+    return not any(word in str(error).upper() for word in ("CERTIFICATE", "407 PROXY AUTHENTICATION"))
+
+
+# Addresses that nobody can ask, and hosts that are not asked any more.
+_FINAL: Final = (_NotAsked, httpx.UnsupportedProtocol)
 
 
 def _is_race(request: httpx.Request, response: httpx.Response) -> bool:

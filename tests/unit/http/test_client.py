@@ -2,8 +2,9 @@ import datetime as dt
 import http.server
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -13,17 +14,47 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from imagepipe import __version__
-from imagepipe.errors import AccessError, RefusedError, SettingsError
+from imagepipe.errors import (
+    AccessError,
+    CredentialsError,
+    DeadlineError,
+    ImagepipeError,
+    RefusedError,
+    SettingsError,
+    UnavailableError,
+)
 from imagepipe.http.client import open_client, trust
 from imagepipe.http.failure import asking
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    broken = False
+
     def do_GET(self) -> None:
+        if self.path == "/drips":
+            self.drip()
+            return
+        if self.path == "/breaks" and not type(self).broken:
+            type(self).broken = True
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+            return
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
+
+    def do_CONNECT(self) -> None:
+        if self.path.startswith("drips."):
+            self.drip()
+        else:
+            self.send_error(int(self.path[:3]))
+
+    def drip(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Odd: ")
+        with suppress(OSError):
+            for _ in range(200):
+                self.wfile.write(b"a")
+                time.sleep(0.05)
 
     def log_message(self, *args: object) -> None:
         """Says nothing."""
@@ -129,6 +160,92 @@ def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv("no_proxy", raising=False)
         with open_client("http://vic.example") as client:
             assert client.get("/v2/").text == "ok"
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets nothing wait for long."""
+    monkeypatch.setattr("imagepipe.http.client._WHOLE_HEAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("imagepipe.http.retry._LONGEST_TOTAL_S", 0.2)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_head_that_is_sent_byte_by_byte_has_an_end(certificate: Path) -> None:
+    with (
+        serving(certificate) as host,
+        open_client(f"https://{host}", ca_file=certificate) as client,
+        pytest.raises(DeadlineError, match=r"ping: localhost: no answer in time"),
+        asking("ping"),
+    ):
+        client.get("/drips")
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_proxy_that_sends_its_answer_byte_by_byte_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(None) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        with (
+            open_client("https://drips.example") as client,
+            pytest.raises(DeadlineError, match=r"no answer in time"),
+            asking("ping"),
+        ):
+            client.get("/")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "hint"), [(407, CredentialsError, "name and password"), (403, UnavailableError, "NO_PROXY")]
+)
+def test_what_a_proxy_refuses_is_told_as_the_proxys_word(
+    status: int, error: type[ImagepipeError], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagepipe.http.retry._LONGEST_TOTAL_S", 0)
+    with serving(None) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://bob:pa55@{proxy}")
+        with open_client(f"https://{status}.example") as client, pytest.raises(error) as caught, asking("ping"):
+            client.get("/")
+    assert f"ping: {status}.example: the proxy that the environment names says {status}" in caught.value.message
+    assert hint in str(caught.value.hint)
+
+
+def test_who_cannot_be_reached_is_named_where_that_is_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagepipe.http.retry._LONGEST_TOTAL_S", 0)
+    monkeypatch.setenv("HTTPS_PROXY", "http://bob:pa55@127.0.0.1:9")
+    with (
+        open_client("https://vic.example") as client,
+        pytest.raises(UnavailableError) as caught,
+        asking("read vic.example/p/r"),
+    ):
+        client.get("/")
+    assert caught.value.message == "read vic.example/p/r: 127.0.0.1:9: Connection refused"
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://bob:pa55@127.0.0.1:9", "ftp://bob:pa55@127.0.0.1:9", "http://bob:pa55@[::1"]
+)
+def test_a_proxy_that_cannot_be_used_is_a_wrong_setting_and_keeps_its_password(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(SettingsError, match="ALL_PROXY") as caught:
+        open_client("https://vic.example")
+    assert "pa55" not in f"{caught.value.message} {caught.value.hint} {caught.value.__cause__}"
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(certificate: Path) -> None:
+    with serving(certificate) as host, open_client(f"https://{host}", ca_file=certificate) as client:
+        assert client.get("/breaks").text == "ok"
+
+
+def test_who_asked_elsewhere_is_told_where() -> None:
+    def sent_on(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "vic.example":
+            return httpx.Response(307, headers={"Location": "https://storage.example/blob"})
+        raise httpx.UnsupportedProtocol("nobody speaks that")
+
+    client = open_client("https://vic.example", transport=httpx.MockTransport(sent_on))
+    told = r"read vic\.example/p/r: storage\.example: nobody speaks that"
+    with pytest.raises(UnavailableError, match=told), asking("read vic.example/p/r"):
+        client.get("/", follow_redirects=True)
 
 
 def test_no_cookie_is_kept_or_sent() -> None:

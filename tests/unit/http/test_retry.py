@@ -183,6 +183,57 @@ def countdown(calls: int) -> Callable[[], str | None]:
     return attempt
 
 
+class Hanging(httpx.BaseTransport):
+    """Lets every request wait for a minute, unless it is well, and counts them."""
+
+    def __init__(self) -> None:
+        self.now, self.asked, self.well = 0.0, 0, False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        if self.well:
+            return status(200)
+        self.now += 60.0
+        raise httpx.ReadTimeout("slow", request=request)
+
+    def transport(self) -> RetryTransport:
+        def sleep(seconds: float) -> None:
+            self.now += seconds
+
+        return RetryTransport(self, sleep=sleep, clock=lambda: self.now)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_host_that_hangs_at_everything_is_not_asked_hundreds_of_times(method: str) -> None:
+    host = Hanging()
+    transport = host.transport()
+    for _ in range(500):
+        with pytest.raises(httpx.ReadTimeout):
+            transport.handle_request(ask(method))
+    assert host.asked <= 5
+    assert host.now < 360
+
+
+def test_a_host_that_hung_is_asked_again_later() -> None:
+    host = Hanging()
+    transport = host.transport()
+    for _ in range(10):
+        with pytest.raises(httpx.ReadTimeout, match=r"slow|not asked again"):
+            transport.handle_request(ask("GET"))
+    host.well = True
+    with pytest.raises(httpx.ReadTimeout, match=r"has let us wait for 2\d\d s in vain"):
+        transport.handle_request(ask("GET"))
+    host.now += 31
+    assert transport.handle_request(ask("GET")).status_code == 200
+
+
+def test_what_nobody_can_ask_is_not_asked_again() -> None:
+    server = Server(httpx.UnsupportedProtocol("ftp"))
+    with pytest.raises(httpx.UnsupportedProtocol):
+        Waits().transport(server).handle_request(ask("GET"))
+    assert server.asked == ["GET"]
+
+
 def test_settling_calls_until_there_is_a_result() -> None:
     waits: list[float] = []
     assert settle(countdown(3), "list it", sleep=waits.append) == "done"
