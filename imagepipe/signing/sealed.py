@@ -5,12 +5,12 @@ Source for every private name used here: sigstore-python 4.5.1, pinned below 5.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from cryptography.x509 import (
     Certificate,
@@ -50,7 +50,9 @@ __all__ = ["Certified", "KeylessProver", "detect_credential"]
 
 detect_credential = oidc.detect_credential
 
+Result = TypeVar("Result")
 _QUOTE_CHARS: Final = 300
+_WHOLE: Final = 2
 # Source: Fulcio docs/oid-info.md "Issuer", raw bytes
 _ISSUER_OID: Final = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _TRUST_HINT: Final = "check that signing.trust_config is the file of the Sigstore that signs"
@@ -79,12 +81,13 @@ class Certified:
         # Before the authority is asked, so that what is left of the certificate's life is never taken for more.
         asked = monotonic()
         fulcio: Any = self._context._fulcio  # noqa: SLF001 -- has no public door
-        with _deadline(fulcio.session, timeout_s):
-            try:
-                self._signer = Signer(oidc.IdentityToken(token.raw), self._context)
-                certificate = self._signer._signing_cert()  # noqa: SLF001 -- has no public door; it is there already
-            except Exception as error:
-                raise _translated(error, token.signatory.identity) from error
+
+        def signer() -> Signer:
+            with _deadline(fulcio.session, timeout_s):
+                return Signer(oidc.IdentityToken(token.raw), self._context)
+
+        self._signer = _whole(signer, timeout_s, fulcio.url, token.signatory.identity)
+        certificate = self._signer._signing_cert()  # noqa: SLF001 -- has no public door; it is there already
         # The least that it can be: the authority's clock may not be this machine's, and it may have dated it back.
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         self._ends = asked + min(ends - begins, ends - datetime.now(UTC)).total_seconds()
@@ -100,17 +103,19 @@ class Certified:
             IdentityError: The certificate has expired.
             UnavailableError: The log is away or breaks.
         """
-        # The log's session is one per thread: it must be touched in the thread that signs.
         rekor: Any = self._context._rekor  # noqa: SLF001 -- has no public door
-        with _deadline(rekor._session, self._timeout_s):  # noqa: SLF001 -- as above
-            try:
-                bundles = [self._signer.sign_dsse(dsse.Statement(payload)) for payload in payloads]
-            except Exception as error:
-                raise _translated(error, self.signatory.identity) from error
-            finally:
-                for authority in self._context._tsa_clients:  # noqa: SLF001 -- they leave their sockets open
-                    authority._session.close()  # noqa: SLF001 -- as above
-        return tuple(bundle.to_json().encode() for bundle in bundles)
+
+        def bundles() -> list[Bundle]:
+            # The log's session is one per thread: it must be touched in the thread that signs.
+            with _deadline(rekor._session, self._timeout_s):  # noqa: SLF001 -- as above
+                try:
+                    return [self._signer.sign_dsse(dsse.Statement(payload)) for payload in payloads]
+                finally:
+                    for authority in self._context._tsa_clients:  # noqa: SLF001 -- they leave their sockets open
+                        authority._session.close()  # noqa: SLF001 -- as above
+
+        signed = _whole(bundles, self._timeout_s, rekor.url, self.signatory.identity)
+        return tuple(bundle.to_json().encode() for bundle in signed)
 
 
 class KeylessProver:
@@ -229,14 +234,21 @@ def _context(trust: SigstoreTrust) -> SigningContext:
         raise _malformed(trust, error) from error
 
 
+def _whole(function: Callable[[], Result], timeout_s: float, url: str, who: str) -> Result:
+    """Returns what the function returns, its errors in our words; answers that have begun may take as long again."""
+
+    def translated() -> Result:
+        try:
+            return function()
+        except Exception as error:
+            raise _translated(error, who) from error
+
+    return within(_WHOLE * timeout_s, f"signing as {who}: {url}", translated)
+
+
 @contextmanager
 def _deadline(session: Any, timeout_s: float) -> Iterator[None]:
-    """Gives the requests of a session a deadline, for sigstore gives none to those of Fulcio and Rekor; closes it.
-
-    Args:
-        session: One of requests, a package that belongs to another room.
-        timeout_s: Longest wait for one answer, in seconds.
-    """
+    """Gives the requests of a session a deadline, for sigstore gives none to those of Fulcio and Rekor; closes it."""
     session.request = partial(session.request, timeout=timeout_s)
     try:
         yield
@@ -294,21 +306,17 @@ def _translated(error: Exception, who: str) -> ImagepipeError:
             hint="correct whichever clock is wrong, then sign again",
         )
     if isinstance(error, oidc.IdentityError | oidc.ExpiredIdentity):
-        return IdentityError(
-            f"the identity of {who} is not valid now: {_quote(error)}",
-            hint="fetch a fresh identity token and sign again",
-        )
+        said = f"the identity of {who} is not valid now: {_quote(error)}"
+        return IdentityError(said, hint="fetch a fresh identity token and sign again")
     if isinstance(error, SigstoreVerificationError | MetadataError):
-        return SettingsError(
-            f"the new certificate does not lead back to what is trusted: {_quote(error)}", hint=_TRUST_HINT
-        )
+        said = f"the new certificate does not lead back to what is trusted: {_quote(error)}"
+        return SettingsError(said, hint=_TRUST_HINT)
     url = str(getattr(getattr(error, "request", None), "url", None) or "Sigstore")
     # requests' exceptions are OSErrors; its timeouts share only their name.
     if isinstance(error, OSError) and "Timeout" in type(error).__name__:
         return DeadlineError(f"signing as {who}: {url} did not answer in time", hint="check that it is reachable")
-    return UnavailableError(
-        f"signing as {who}: {url}: {_quote(error)}", hint="check that Sigstore is up and sign again"
-    )
+    said = f"signing as {who}: {url}: {_quote(error)}"
+    return UnavailableError(said, hint="check that Sigstore is up and sign again")
 
 
 def _from_fulcio(error: FulcioClientError, who: str) -> ImagepipeError:

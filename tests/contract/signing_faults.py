@@ -12,13 +12,17 @@ from imagepipe.signing.trust import SigstoreTrust
 
 
 class Faulty:
-    """Answers every request with `status` and `body`, after `delay_s` seconds or once it is `over`."""
+    """Answers every request with `status` and `body`, after `delay_s` seconds or once it is `over`.
+
+    Where it drips, its head comes byte by byte, until it is `over`.
+    """
 
     def __init__(self) -> None:
         self.over = threading.Event()
         self.status = 500
         self.body = b"{}"
         self.delay_s = 0.0
+        self.drips = False
         self.url = ""
         self.headers: dict[str, str] = {}
 
@@ -37,6 +41,8 @@ def broken() -> Iterator[Faulty]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             faulty.over.wait(faulty.delay_s)
             with suppress(ConnectionError):  # who waits too short is what some tests are about
+                while faulty.drips and not faulty.over.wait(0.05):
+                    self.wfile.write(b"a")
                 self.send_response(faulty.status)
                 self.send_header("Content-Length", str(len(faulty.body)))
                 self.end_headers()

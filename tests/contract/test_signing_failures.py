@@ -81,6 +81,19 @@ def test_a_log_that_does_not_answer_meets_the_deadline(sigstore: Sigstore, fault
     assert "/api/v1/log/entries" in error.message
 
 
+@pytest.mark.parametrize("service", ["caUrls", "rekorTlogUrls"])
+def test_who_answers_byte_by_byte_is_not_waited_for_until_the_end(
+    sigstore: Sigstore, faulty: Faulty, tmp_path: Path, service: str
+) -> None:
+    faulty.drips = True
+    error = failure(
+        sigstore.mint(**EMAIL_CLAIMS), trust_with(sigstore.state_dir, tmp_path, **{service: faulty.url}), timeout_s=0.5
+    )
+    assert isinstance(error, DeadlineError)
+    assert error.message.startswith(f"signing as ci@example.com: {faulty.url}")
+    assert error.message.endswith("no answer within 1 s")
+
+
 def test_who_could_not_prepare_says_so_and_tries_again_when_it_signs(
     sigstore: Sigstore, faulty: Faulty, tmp_path: Path
 ) -> None:
