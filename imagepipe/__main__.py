@@ -36,6 +36,9 @@ def main() -> None:
 
         sys.stdout.write(f"imagepipe {__version__}\n")
         return
+    if hasattr(signal, "SIGCHLD"):
+        # Who starts us may ignore it, and that is inherited: no process of ours would tell how it ended, git neither.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # httpx brings a command line of its own, with a highlighter for every language: a tenth of a second for nothing.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # what Python itself keeps for "not to be had"
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
@@ -95,7 +98,9 @@ def _interrupted() -> None:
     """Ends the process as any command does that is interrupted; none has begun yet."""
     from imagepipe.cli.session import Session
     from imagepipe.errors import InterruptedByUserError
+    from imagepipe.signing import worker
 
+    worker.end()
     stopped = InterruptedByUserError("interrupted", hint="run the same command again; nothing was begun")
     Session(as_json="--json" in sys.argv).fail(stopped)
     sys.exit(stopped.exit_code)

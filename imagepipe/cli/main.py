@@ -80,10 +80,12 @@ def run(argv: list[str]) -> int:
     try:
         tree = typer.main.get_command(command_line(*argv[:1]))
         code = tree.main(args=argv, prog_name="imagepipe", standalone_mode=False)
+        if code == InterruptedByUserError.exit_code:
+            raise KeyboardInterrupt  # noqa: TRY301 -- before the command began: typer ends without a word then
     except Failure as failure:
         return failure.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        session.fail(InterruptedByUserError("interrupted"))
+        session.fail(InterruptedByUserError("interrupted", hint="run the same command again; it takes up what is left"))
         return InterruptedByUserError.exit_code
     except Exception as error:  # noqa: BLE001 - the last catch: everything that reaches it is told as what it is
         return _unexpected(session, error, argv)

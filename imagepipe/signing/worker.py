@@ -33,6 +33,7 @@ __all__ = ["Certificate", "Prover", "Worker", "begin", "begun", "detect_credenti
 # Longer than all deadlines of one question together: whoever does not answer then is stopped, and has to go.
 _ANSWER_S: Final = 300.0
 _LENGTH: Final = struct.Struct("!Q")
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Gone(Exception):  # noqa: N818 - no error that anybody is told: the same is done here then
@@ -197,20 +198,29 @@ def begin() -> bool:
     """
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         return False
-    ours, theirs = socket.socketpair()
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError:  # as many files are open as may be
+        return False
+    # Ctrl-C waits until it is clear whose it is: else both of us would tell of it.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
         pid = os.fork()
+        if pid != 0:
+            theirs.close()
+            _BEGUN.append(Worker(ours, pid))
+            return False
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # when to stop is for the other one to decide
     except OSError:  # there are as many processes as may be
         ours.close()
         theirs.close()
         return False
-    if pid == 0:
-        ours.close()
-        _work(theirs)
-        return True
-    theirs.close()
-    _BEGUN.append(Worker(ours, pid))
-    return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    ours.close()
+    _work(theirs)
+    return True
 
 
 def begun() -> Worker | None:
@@ -280,9 +290,7 @@ class _Desk:
 
 
 def _work(channel: socket.socket) -> None:
-    """Answers until the channel closes. When to stop is for the other one to decide, who is signalled as well."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Answers until the channel closes."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)  # who reads what the other one writes waits for everybody who could still write

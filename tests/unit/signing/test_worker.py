@@ -115,12 +115,17 @@ def test_one_that_stops_in_the_middle_of_an_answer_is_gone(monkeypatch: pytest.M
         assert worker.detect_credential() == "token"
 
 
-@pytest.mark.parametrize("why", ["one processor", "another system", "no more processes"])
+@pytest.mark.parametrize("why", ["one processor", "another system", "no more processes", "no more files"])
 def test_where_there_can_be_none_there_is_none(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fork() -> int:
         raise BlockingIOError("Resource temporarily unavailable")
 
+    def pair() -> tuple[socket.socket, socket.socket]:
+        raise OSError("Too many open files")
+
     monkeypatch.setattr(os, "fork", fork)
+    if why == "no more files":
+        monkeypatch.setattr(socket, "socketpair", pair)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0} if why == "one processor" else {0, 1})
     monkeypatch.setattr(sys, "platform", "darwin" if why == "another system" else "linux")
     assert not worker.begin()
@@ -178,6 +183,41 @@ def test_a_worker_that_is_no_longer_wanted_is_ended_at_once_and_leaves_nothing()
         assert process.stdout.read().split() == ["False", "None"]
     assert _gone(pid)
     assert process.returncode == 0
+
+
+def test_ctrl_c_in_the_moment_of_a_beginning_is_told_by_one_of_both() -> None:
+    code = """
+import os, signal, sys
+from imagepipe.signing import worker
+os.sched_getaffinity = lambda _: {0, 1}
+fork = os.fork
+def interrupted():
+    pid = fork()
+    os.kill(os.getpid(), signal.SIGINT)
+    return pid
+os.fork = interrupted
+try:
+    if worker.begin():
+        sys.exit()
+    print("begun", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", worker.begun() is not None, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("interrupted True\n", "")
+
+
+@pytest.mark.parametrize("command", ["verify", "digest"])
+def test_who_is_started_by_somebody_who_ignores_how_children_end_ends_as_always(command: str, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-m", "imagepipe", *sys.argv[1:]])
+"""
+    argv = [sys.executable, "-c", code, command, "p/r:1", "-c", str(tmp_path / "nowhere.toml")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_is_for_the_one_who_began_it() -> None:
