@@ -1,6 +1,6 @@
 """Sends requests again that may be sent again: a transport round a transport, and a bounded wait for a state.
 
-Law: a POST or PATCH is sent once, and so is a body that cannot be read twice.
+Law: a POST or PATCH is sent once, but for the POST by which an upload begins; so is a body that cannot be read twice.
 
 >>> RetryTransport(httpx.MockTransport(lambda request: httpx.Response(200))).handle_request(
 ...     httpx.Request("GET", "https://vic.example/v2/")
@@ -8,6 +8,7 @@ Law: a POST or PATCH is sent once, and so is a body that cannot be read twice.
 200
 """
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ __all__ = ["RetryTransport", "settle"]
 
 # Source: RFC 9110 section 9.2.2 "Idempotent Methods"
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# Where an upload begins or a blob is mounted: one that was begun twice ends by itself, and a mount is there or is not.
+# Source: OCI distribution-spec v1.1 "Pushing blobs"; distribution v2.8.2 docs/configuration.md uploadpurging
+_UPLOADS: Final = re.compile(r"/v2/.+/blobs/uploads/$")
 # Source: RFC 9110 section 15.6; RFC 6585 section 4; Harbor's proxy answers 502 and 504 while a part restarts.
 _PASSING: Final = frozenset({429, 502, 503, 504})
 # Harbor answers 500 when two clients put the same manifest at once (goharbor/harbor#15048), and the registry does to
@@ -88,7 +92,7 @@ class RetryTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Returns the first answer that stands, or the last one."""
-        if request.method not in _IDEMPOTENT or not isinstance(request.stream, httpx.ByteStream):
+        if not _may_be_repeated(request):
             return self._patiently(request, self._inner.handle_request)
         return Retrying(
             sleep=self._sleep,
@@ -171,6 +175,11 @@ def settle(
         raise UnavailableError(f"{what}: not done after {attempts} attempts", hint="try again") from error
     assert result is not None
     return result
+
+
+def _may_be_repeated(request: httpx.Request) -> bool:
+    repeatable = request.method in _IDEMPOTENT or (request.method == "POST" and bool(_UPLOADS.match(request.url.path)))
+    return repeatable and isinstance(request.stream, httpx.ByteStream)
 
 
 def _may_pass(request: httpx.Request, state: RetryCallState) -> bool:

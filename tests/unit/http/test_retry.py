@@ -71,6 +71,14 @@ def test_a_post_is_never_sent_twice(method: str, trouble: Answer) -> None:
     assert server.asked == [method]
 
 
+@pytest.mark.parametrize("trouble", [httpx.RemoteProtocolError("gone"), status(503)])
+def test_an_upload_is_begun_again_for_what_was_begun_before_ends_by_itself(trouble: Answer) -> None:
+    server = Server(trouble, status(202))
+    begin = httpx.Request("POST", "https://vic.example/v2/p/r/blobs/uploads/?mount=sha256:0&from=p/q", content=b"")
+    assert Waits().transport(server).handle_request(begin).status_code == 202
+    assert server.asked == ["POST", "POST"]
+
+
 def test_a_body_that_can_be_read_once_is_never_sent_twice() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"chunk"
