@@ -95,7 +95,7 @@ def select(pipelines: Sequence[Pipeline], since: str | None, *, source: SourceCo
         InputError: Version control cannot compare what `paths` names.
     """
     if since is None:
-        return tuple(Planned(pipeline, True, "asked for") for pipeline in pipelines)
+        return tuple(Planned(pipeline, True, _asked(pipeline, pipelines)) for pipeline in pipelines)
     found = dict[str, Planned]()
     for pipeline in pipelines:
         changed = _changed(pipeline, since, source)
@@ -112,6 +112,12 @@ def select(pipelines: Sequence[Pipeline], since: str | None, *, source: SourceCo
             found[pipeline.name] = Planned(pipeline, True, f"{user.name} needs it")
     left = f"nothing of it changed since {since}"
     return tuple(found.get(pipeline.name, Planned(pipeline, False, left)) for pipeline in pipelines)
+
+
+def _asked(pipeline: Pipeline, pipelines: Sequence[Pipeline]) -> str:
+    if pipeline.requested:
+        return "asked for"
+    return f"{next(one.name for one in pipelines if pipeline.name in one.needs)} needs it"
 
 
 def _changed(pipeline: Pipeline, since: str, source: SourceControl) -> tuple[str, ...] | None:

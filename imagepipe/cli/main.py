@@ -89,8 +89,6 @@ def run(argv: list[str]) -> int:
         return InterruptedByUserError.exit_code
     except Exception as error:  # noqa: BLE001 - the last catch: everything that reaches it is told as what it is
         return _unexpected(session, error, argv)
-    if code == InterruptedByUserError.exit_code:  # typer read the command line, and says nothing of it
-        session.fail(InterruptedByUserError("interrupted"))
     return code if isinstance(code, int) else 0
 
 

@@ -119,7 +119,7 @@ class Pipeline:
     file: Path = field(kw_only=True)
     digest: Digest = field(kw_only=True)
     lines: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
-    requested: bool = field(default=True, kw_only=True)
+    requested: bool = field(default=True, kw_only=True, compare=False)
 
     def repository(self, registry: str) -> Repository:
         """Returns where the image goes in that registry.

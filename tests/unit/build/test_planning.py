@@ -53,7 +53,7 @@ def monorepo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Monorepo:
 
 def test_without_a_revision_everything_named_is_built_and_what_it_needs(monorepo: Monorepo) -> None:
     assert set(monorepo.built(since=None)) == {"app", "base", "docs"}
-    assert set(monorepo.built("app", since=None)) == {"app", "base"}
+    assert monorepo.built("app", since=None) == {"app": "asked for", "base": "app needs it"}
 
 
 def test_what_did_not_change_is_left_out_with_the_reason(monorepo: Monorepo) -> None:
