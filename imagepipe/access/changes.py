@@ -210,23 +210,23 @@ def create_robot(
 
 
 def _make_room(robots: Robots, request: RobotRequest, project: Project | None, *, successor: bool) -> None:
-    """Returns when no robot of that name is there; one whose secret was never handed over is deleted.
+    """Returns when no robot of that name is there; a first one whose secret was never handed over is deleted.
 
     Raises:
         RefusedError: There is one, or another generation of it: the new one would pass for an older one.
     """
     family = family_of(request.name)[0]
     there = families(robots.list(project)).get(family, ())
-    taken = [one for one in there if not successor and (one.name != request.name or not is_pending(one))]
+    left = [one for one in there if one.name == request.name and is_pending(one) and not successor]
+    taken = [one for one in there if one not in left and (one.name == request.name or not successor)]
     if taken:
         named = "one already" if taken[0].name == request.name else f"{taken[0].name} already, which is one"
         raise RefusedError(
             f"create robot {request.name}: {request.project or 'the whole Harbor'} has {named}",
             hint=f"use `imagepipe robot rotate {request.project or WHOLE} {family}` for a new secret",
         )
-    for one in there:
-        if one.name == request.name:
-            robots.delete(one)
+    for one in left:
+        robots.delete(one)
 
 
 def _discard(made: RobotSecret | None, request: RobotRequest, project: Project | None, robots: Robots) -> None:

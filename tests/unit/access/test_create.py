@@ -119,3 +119,30 @@ def test_no_robot_is_made_that_would_pass_for_an_older_one(
         create_robot(robots, ASKED, project, nowhere)
     assert caught.value.hint == "use `imagepipe robot rotate es ci` for a new secret"
     assert [robot.name for robot in harbor.robots.values()] == [there]
+
+
+@pytest.mark.parametrize("description", ["", marked("")], ids=["in use", "under way"])
+def test_a_successor_that_another_run_has_just_made_stays(
+    harbor: MemoryHarbor, project: Project, robots: Robots, description: str
+) -> None:
+    for name in ("ci", "ci.g2"):
+        made = harbor.add_robot(name, "es", "repository:pull")
+        harbor.robots[made.login] = replace(made, description=description)
+    before = dict(harbor.robots)
+    with pytest.raises(RefusedError, match=r"create robot ci\.g2: es has one already"):
+        create_robot(robots, replace(ASKED, name="ci.g2"), project, nowhere, successor=True)
+    assert harbor.robots == before
+
+
+def test_a_robot_that_harbor_refuses_is_nobodys_to_delete(
+    harbor: MemoryHarbor, project: Project, robots: Robots
+) -> None:
+    def between(write: str) -> None:
+        if write.startswith("robot.create"):
+            harbor.add_robot("ci", "es", "repository:pull")
+            raise RefusedError("robot account es+ci already exists")
+
+    harbor.between = between
+    with pytest.raises(RefusedError, match="already exists"):
+        create_robot(robots, ASKED, project, nowhere)
+    assert list(harbor.robots) == ["robot$es+ci"]
