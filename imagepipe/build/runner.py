@@ -204,7 +204,24 @@ def _build(job: Job, options: RunOptions, world: BuildWorld) -> _Built:
     with step(world.events, "build", name) as note:
         image = world.builder.build(request, world.events)
         note.detail = f"image id {image.image_id}"
+    _check_source(job, world)
     return _Built(image, tuple(pinned.values()), started, world.clock.now())
+
+
+def _check_source(job: Job, world: BuildWorld) -> None:
+    """Returns when the checkout still stands where it stood: two jobs in one would sign the other's files as their own.
+
+    Raises:
+        InputError: Somebody checked out another commit there meanwhile.
+    """
+    if job.revision is None:
+        return
+    before, now = job.revision.commit, world.source_control.commit(job.pipeline.build.context)
+    if now != before:
+        raise InputError(
+            f"{job.pipeline.name}: its source went from {before} to {now or 'nothing'} while it was built",
+            hint="give each job a checkout of its own, then run again",
+        )
 
 
 def _find_bases(job: Job) -> Bases:

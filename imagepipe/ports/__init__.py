@@ -54,6 +54,10 @@ class SourceControl(Protocol):
         """Returns where the work tree round `path` stands, or None outside one."""
         ...
 
+    def commit(self, path: Path) -> str | None:
+        """Returns the commit that is checked out round `path` now, or None outside a work tree."""
+        ...
+
     def changed_since(
         self, path: Path, revision: str, *, globs: Sequence[str] = (), places: Sequence[Path] = ()
     ) -> tuple[str, ...]:

@@ -84,6 +84,14 @@ class Git:
             root=root,
         )
 
+    def commit(self, path: Path) -> str | None:
+        """Returns the commit that is checked out round `path` now; None outside a work tree, or before the first.
+
+        Raises:
+            DeadlineError: git did not answer in time.
+        """
+        return self._ask(path if path.is_dir() else path.parent, "rev-parse", "--verify", "--quiet", "HEAD")
+
     def changed_since(
         self, path: Path, revision: str, *, globs: Sequence[str] = (), places: Sequence[Path] = ()
     ) -> tuple[str, ...]:

@@ -192,3 +192,19 @@ def test_the_summary_of_a_job_tells_what_was_not_made_or_not_pushed(cli: Cli, pa
     cli.run("run", pair.name, cwd=pair.folder, env=told)
     assert f"| {pair.name} | not made | |" in summary.read_text()
     assert "None" not in summary.read_text()
+
+
+def test_a_checkout_that_moves_on_under_a_run_is_not_signed_as_what_it_was(
+    box: Box, cli: Cli, checkout: Workspace
+) -> None:
+    def move_on(_: object) -> None:
+        (checkout.context / "index.html").write_text("what another job checked out here\n")
+        git(checkout.folder, "commit", "--quiet", "--all", "--message", "Another job's")
+
+    before = git(checkout.folder, "rev-parse", "HEAD")
+    argv = ("run", checkout.name, "--progress", "plain", "--json")
+    run = cli.disturbed(*argv, when=r"^-> base ", act=move_on, cwd=checkout.folder)
+    after = git(checkout.folder, "rev-parse", "HEAD")
+    said = f"{checkout.name}: its source went from {before} to {after} while it was built"
+    run.fails(3, said, hint="a checkout of its own", kind="input")
+    assert box.registry.tags(checkout.repository) == []

@@ -53,6 +53,9 @@ class Checkout:
             root=self.root,
         )
 
+    def commit(self, path: Path) -> str | None:
+        return "0123456789abcdef0123456789abcdef01234567"
+
     def changed_since(
         self, path: Path, revision: str, *, globs: Sequence[str] = (), places: Sequence[Path] = ()
     ) -> tuple[str, ...]:

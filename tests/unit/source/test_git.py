@@ -57,6 +57,7 @@ def test_a_clean_checkout_says_where_it_stands(tree: WorkTree) -> None:
     assert found.committed_at == "2026-01-02T01:04:05Z"
     assert found.url == "https://git.example/es/hello.git"
     assert found.root == tree.root
+    assert Git().commit(tree.root / "src") == Git().commit(tree.root / "src" / "a.py") == commit
 
 
 def test_commits_after_a_tag_and_no_tag_at_all_show_in_the_version(tree: WorkTree) -> None:
