@@ -33,7 +33,7 @@ __all__ = ["Certificate", "Prover", "Worker", "begin", "begun", "detect_credenti
 # Longer than all deadlines of one question together: whoever does not answer then is stopped, and has to go.
 _ANSWER_S: Final = 300.0
 _LENGTH: Final = struct.Struct("!Q")
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Gone(Exception):  # noqa: N818 - no error that anybody is told: the same is done here then

@@ -139,7 +139,7 @@ def test_a_worker_keeps_to_itself_until_its_channel_closes(monkeypatch: pytest.M
     monkeypatch.setattr(os, "dup2", lambda _, stream: led.append(stream))
     monkeypatch.setattr(signal, "signal", lambda number, how: ignored.append(number) if how == signal.SIG_IGN else None)
     assert worker.begin(), "the other one's end of the channel is closed, so there is nobody to work for"
-    assert (ignored, led) == ([signal.SIGINT, signal.SIGTERM], [0, 1, 2])
+    assert (ignored, led) == ([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], [0, 1, 2])
 
 
 BEGUN = """
