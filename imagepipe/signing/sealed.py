@@ -82,12 +82,12 @@ class Certified:
         asked = monotonic()
         fulcio: Any = self._context._fulcio  # noqa: SLF001 -- has no public door
 
-        def signer() -> Signer:
+        def certified() -> tuple[Signer, Certificate]:
             with _deadline(fulcio.session, timeout_s):
-                return Signer(oidc.IdentityToken(token.raw), self._context)
+                signer = Signer(oidc.IdentityToken(token.raw), self._context)
+                return signer, signer._signing_cert()  # noqa: SLF001 -- has no public door; it is there already
 
-        self._signer = _whole(signer, timeout_s, fulcio.url, token.signatory.identity)
-        certificate = self._signer._signing_cert()  # noqa: SLF001 -- has no public door; it is there already
+        self._signer, certificate = _whole(certified, timeout_s, fulcio.url, token.signatory.identity)
         # The least that it can be: the authority's clock may not be this machine's, and it may have dated it back.
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         self._ends = asked + min(ends - begins, ends - datetime.now(UTC)).total_seconds()

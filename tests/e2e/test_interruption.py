@@ -116,7 +116,12 @@ def test_a_terminal_that_is_closed_ends_a_promotion_as_ctrl_c_does(box: Box, cli
     pinned = box.registry.push("es-sandbox/hung-up", "1", hand_made("hung-up"))
     cli.run("sign", pinned).ok()
     argv = ("promote", pinned, "--to", "engine-a", "--yes", "--progress", "plain", "--json")
-    with box.registry_faults(rules=[SLOW_TO_STORE]):
-        run = cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGHUP)
+    # Who starts the tests may have told them to live on without a terminal, which commands inherit, and heed.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with box.registry_faults(rules=[SLOW_TO_STORE]):
+            run = cli.signalled(*argv, when=r"^ok promote ", number=signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
     run.fails(130, "interrupted", kind="interrupted")
     assert box.host("engine-a").get("/v1.25/volumes/imagepipe-lock").status_code == 404

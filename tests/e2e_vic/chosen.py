@@ -113,7 +113,9 @@ NOT_AGAIN: Final[Mapping[str, Mapping[str, str] | str]] = {
         ),
         "test_ctrl_c_in_a_promotion_or_a_cancelled_job_is_exit_130_and_lets_go": _TARGET,
     },
+    "jobs": _OURS,
     "ledger": {
+        "test_who_only_reads_needs_nobody_to_sign": _OURS,
         "test_the_way_back_runs_the_digest_asked_for": _TARGET,
         "test_a_tag_that_a_vch_has_seen_cannot_bring_the_wrong_image_back": _TARGET,
         "test_what_was_left_is_held_until_it_is_released": _TWICE,
@@ -207,6 +209,7 @@ NOT_AGAIN: Final[Mapping[str, Mapping[str, str] | str]] = {
         "test_a_rollback_survives_its_death_at_each_of_4_moments": _TWICE,
     },
     "targets": _TARGET,
+    "verified": _OURS,
 }
 
 
