@@ -98,7 +98,7 @@ def schema(session: Session, name: Annotated[str, typer.Argument(help="pipeline 
     from imagepipe.build.schema import json_schema
 
     document = json_schema(name)
-    session.answer(document, json.dumps(document, indent=2))
+    session.answer({"schema": "imagepipe.schema/v1", **document}, json.dumps(document, indent=2))
 
 
 def _only(session: Session, planned: Sequence[Planned]) -> tuple[Pipeline, ...]:

@@ -188,7 +188,10 @@ def test_config_show_names_the_origin(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("name", ["pipeline", "config"])
 def test_the_schemas_are_published(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema", name]) == 0
-    assert "$schema" in json.loads(capsys.readouterr().out)
+    published = json.loads(capsys.readouterr().out)
+    assert "$schema" in published
+    assert run(["schema", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"schema": "imagepipe.schema/v1", **published}
 
 
 @pytest.mark.parametrize(
