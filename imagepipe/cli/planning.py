@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.printing import clean
 from imagepipe.cli.session import Session
 from imagepipe.errors import DriftError
 
@@ -76,7 +77,7 @@ def describe(planned: Sequence[Planned]) -> str:
             [
                 "build" if one.builds else "leave",
                 one.pipeline.name,
-                one.why,
+                clean(one.why),
                 " ".join(str(reference) for reference in one.references),
             ]
         ).rstrip()

@@ -153,6 +153,19 @@ def test_the_plan_is_one_line_for_each_or_one_document(
     assert run(["plan", "app", "--changed-since", "then", "--detailed-exitcode"]) == 0
 
 
+def test_a_file_s_name_makes_no_line_of_its_own(
+    monorepo: Monorepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(monorepo.tree.root)
+    monkeypatch.setenv("IMAGEPIPE_REGISTRY", REGISTRY)
+    monorepo.tree.write("text/new\nbuild\tforged\x1b[2J.md")
+    assert run(["plan", "docs", "--changed-since", "then", "--tag", "9"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("build\tdocs\tchanged: text/new")
+    assert line.count("\t") == 3
+    assert "\x1b" not in line
+
+
 def test_a_run_of_which_nothing_changed_builds_nothing_and_asks_nobody(
     monorepo: Monorepo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

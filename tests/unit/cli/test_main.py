@@ -265,14 +265,3 @@ def test_ctrl_c_while_the_command_line_is_read_is_told(
     monkeypatch.setattr(typer.core.TyperGroup, "invoke", pressed)
     assert run(["digest", "a/b:1", "--json"]) == 130
     assert error_of(capsys)["kind"] == "interrupted"
-
-
-def test_ctrl_c_while_the_command_line_is_read_is_told_too(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(**_: object) -> Session:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("imagepipe.cli.command.Session", interrupted)
-    assert run(["digest", "vic.example/p/r:1", "--json"]) == 130
-    assert error_of(capsys)["kind"] == "interrupted"
