@@ -16,7 +16,22 @@ from imagepipe.errors import DriftError
 if TYPE_CHECKING:
     from imagepipe.build.planning import Planned
 
-__all__ = ["register"]
+__all__ = ["Assignments", "Files", "Names", "Tags", "register"]
+
+# What `run` takes as well.
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Names or files; default: all of pipelines/.", show_default=False)
+]
+Files = Annotated[
+    list[Path] | None, typer.Option("--file", "-f", help="A pipeline file; may be repeated.", show_default=False)
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="A tag instead of the pipeline's; may be repeated.", show_default=False),
+]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", help="path=value in the pipelines.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,23 +41,14 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     session: Session,
-    pipeline: Annotated[
-        list[str] | None, typer.Argument(help="Names or files; default: all of pipelines/.", show_default=False)
-    ] = None,
-    file: Annotated[
-        list[Path] | None, typer.Option("--file", "-f", help="A pipeline file; may be repeated.", show_default=False)
-    ] = None,
+    pipeline: Names = None,
+    file: Files = None,
     changed_since: Annotated[
         str | None,
         typer.Option("--changed-since", metavar="REV", help="Only what changed since then.", show_default=False),
     ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", help="A tag instead of the pipeline's; may be repeated.", show_default=False),
-    ] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="path=value in the pipelines.", show_default=False)
-    ] = None,
+    tag: Tags = None,
+    assign: Assignments = None,
     detailed: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 9 when something would be built.")
     ] = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagepipe.cli.command import Failure, command
+from imagepipe.cli.planning import Assignments, Files, Names, Tags
 from imagepipe.cli.reports import Reports, shown_id
 from imagepipe.cli.session import Session, error_body, error_document
 from imagepipe.errors import ImagepipeError, PartialError
@@ -31,12 +32,8 @@ def register(app: typer.Typer) -> None:
 
 def run(
     session: Session,
-    pipeline: Annotated[
-        list[str] | None, typer.Argument(help="Names or files; default: all of pipelines/.", show_default=False)
-    ] = None,
-    file: Annotated[
-        list[Path] | None, typer.Option("--file", "-f", help="A pipeline file; may be repeated.", show_default=False)
-    ] = None,
+    pipeline: Names = None,
+    file: Files = None,
     changed_since: Annotated[
         str | None,
         typer.Option(
@@ -46,15 +43,10 @@ def run(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Pipelines at once.", show_default=False)
     ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", help="A tag instead of the pipeline's; may be repeated.", show_default=False),
-    ] = None,
+    tag: Tags = None,
     no_push: Annotated[bool, typer.Option("--no-push", help="Build only.")] = False,
     no_sign: Annotated[bool, typer.Option("--no-sign", help="Push without signature and provenance.")] = False,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="path=value in the pipelines.", show_default=False)
-    ] = None,
+    assign: Assignments = None,
     metadata_file: Annotated[
         Path | None, typer.Option("--metadata-file", help="Write the JSON document here too.", show_default=False)
     ] = None,
